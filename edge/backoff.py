@@ -1,0 +1,16 @@
+"""How long to wait before trying again, so that ten thousand units do not come back in one second."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter")."""
+
+    base_s: float = 1.0
+    cap_s: float = 60.0
+
+    def delay_s(self, attempt: int, chance: float) -> float:
+        """Return the seconds to wait before retry `attempt` (0 for the first), at `chance` in 0–1."""
+        ceiling_s = min(self.cap_s, self.base_s * 2.0 ** min(attempt, 32))
+        return ceiling_s * chance

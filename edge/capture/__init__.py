@@ -1,0 +1,1 @@
+"""Frames: from a camera, a folder, a clip, one image."""

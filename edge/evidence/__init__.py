@@ -1,0 +1,1 @@
+"""The redacted picture that goes with an event."""

@@ -1,0 +1,1 @@
+"""The other end: what the fleet operator runs."""

@@ -1,0 +1,1 @@
+"""From the spool to the broker: messages, topics, the durable queue, the link."""

@@ -1,0 +1,1 @@
+"""From a frame to tracks: letterbox, scene gate, interpreter, decode, track."""
