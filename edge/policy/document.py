@@ -1,0 +1,306 @@
+"""The policy document: what is forbidden, when we look, what a picture may hold. Parsed once, at the border.
+
+Ranges are part of the types, so an invalid policy cannot be built; what a policy may never loosen (retention,
+sharpness outside the evidence box) has no key here at all.
+"""
+
+import datetime as dt
+import re
+import zoneinfo
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edge.errors import EdgeError
+
+MAX_POLICY_BYTES = 64_000
+RETAIN_MAX_DAYS = 20
+
+RuleId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\Z")]
+UnitId = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})\Z")]
+Label = Annotated[str, Meta(min_length=1, max_length=64)]
+Score = Annotated[float, Meta(gt=0.0, le=1.0)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Cause = Literal["covered", "defocused", "moved", "frozen"]
+CAUSES: tuple[Cause, ...] = ("covered", "defocused", "moved", "frozen")
+Point = tuple[Share, Share]
+Polygon = Annotated[tuple[Point, ...], Meta(min_length=3, max_length=32)]
+
+
+class PolicyError(EdgeError):
+    """The policy is refused and the one before it stays: correct the document at `path` and push it again."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{problem} - at {path}")
+        self.path = path
+        self.problem = problem
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Shift(_Part, frozen=True, kw_only=True):
+    """When the worker is at work, on the clock of the policy's time zone."""
+
+    days: Annotated[tuple[Day, ...], Meta(min_length=1, max_length=7)]
+    """The days on which it starts."""
+    start: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
+    end: Annotated[str, Meta(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)\Z")]
+    """An end before the start is on the next day; 24:00 is the midnight that ends the day."""
+
+    def __post_init__(self) -> None:
+        _unique("days", self.days)
+        if self.start == self.end:
+            raise ValueError(
+                f"end: wanted another time than the start, got {self.end} (a whole day is 00:00 to 24:00)"
+            )
+
+
+class Continuous(_Part, frozen=True, kw_only=True, tag_field="mode", tag="continuous"):
+    """Look all through the shift."""
+
+
+class Spot(_Part, frozen=True, kw_only=True, tag_field="mode", tag="spot"):
+    """Look in short bursts at random moments (a Poisson process); the camera is closed in between."""
+
+    mean_interval_s: Annotated[float, Meta(ge=30.0, le=28_800.0)]
+    burst_s: Annotated[float, Meta(ge=3.0, le=600.0)]
+
+    def __post_init__(self) -> None:
+        if self.burst_s > self.mean_interval_s:
+            raise ValueError(
+                f"burst_s: wanted at most mean_interval_s {self.mean_interval_s:g}, or mode continuous, "
+                f"got {self.burst_s:g}"
+            )
+
+
+class Breaks(_Part, frozen=True, kw_only=True):
+    """How long a break lasts before watching resumes by itself. Its start can never be refused."""
+
+    max_s: Annotated[float, Meta(ge=300.0, le=28_800.0)] = 1_800.0
+
+
+class Thumbnail(_Part, frozen=True, kw_only=True):
+    """Bounds of the redacted picture. What is sharp in it is compiled in, not configured."""
+
+    max_side_px: Annotated[int, Meta(ge=64, le=960)] = 480
+    max_bytes: Annotated[int, Meta(ge=2_000, le=200_000)] = 40_000
+    retain_days: Annotated[float, Meta(gt=0.0, le=RETAIN_MAX_DAYS)] = RETAIN_MAX_DAYS
+    recipient: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    """The key to seal pictures to."""
+
+    def __post_init__(self) -> None:
+        if self.recipient is not None:
+            # To send them open would break what this key promises.
+            raise ValueError(
+                f"recipient: this firmware cannot seal pictures yet; wanted none, got {self.recipient!r}"
+            )
+
+
+class _Timed(_Part, frozen=True, kw_only=True, tag_field="kind"):
+    id: RuleId
+    release_s: Seconds = 5.0
+    """How long the answer must be "no" before an open infraction closes."""
+    cooldown_s: Seconds = 60.0
+    """How long after it closed the rule stays silent."""
+
+
+class _Scored(_Timed, frozen=True, kw_only=True):
+    enter: Score = 0.55
+    """Score from which a track counts."""
+    leave: Score | None = None
+    """Score below which a track that counted no longer does; three quarters of `enter` where not given."""
+
+    @property
+    def leave_score(self) -> float:
+        """The score below which a track that counted no longer does."""
+        return 0.75 * self.enter if self.leave is None else self.leave
+
+    def _check_scores(self) -> None:
+        if self.leave is not None and self.leave > self.enter:
+            raise ValueError(f"leave: wanted at most enter {self.enter:g}, got {self.leave:g}")
+
+
+class ObjectRule(_Scored, frozen=True, kw_only=True, tag="object"):
+    """A restricted object is in sight."""
+
+    labels: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=32)]
+    hold_s: Seconds = 2.0
+    """How long it must be seen before the infraction opens."""
+    thumbnail: bool = True
+
+    def __post_init__(self) -> None:
+        self._check_scores()
+        _unique("labels", self.labels)
+
+
+class PeopleRule(_Scored, frozen=True, kw_only=True, tag="people"):
+    """Too few people (`min`), or too many (`max`)."""
+
+    min: Annotated[int, Meta(ge=1, le=20)] | None = None
+    max: Annotated[int, Meta(ge=0, le=20)] | None = None
+    min_height: Share = 0.25
+    """People less tall than this share of the frame (the family in the background) do not count."""
+    hold_s: Seconds = 5.0
+    thumbnail: bool = True
+
+    def __post_init__(self) -> None:
+        self._check_scores()
+        if (self.min is None) == (self.max is None):
+            got = "none" if self.min is None else "both"
+            raise ValueError(f"wanted exactly one of min and max, got {got}")
+
+
+class TamperRule(_Timed, frozen=True, kw_only=True, tag="tamper"):
+    """The camera is kept from seeing."""
+
+    causes: Annotated[tuple[Cause, ...], Meta(min_length=1, max_length=4)] = CAUSES
+    hold_s: Seconds = 10.0
+    thumbnail: bool = True
+
+    def __post_init__(self) -> None:
+        _unique("causes", self.causes)
+
+
+class ActivityRule(_Timed, frozen=True, kw_only=True, tag="activity"):
+    """The workstation was idle for `quiet_s`. With no source of beats, nothing is reported."""
+
+    quiet_s: Annotated[float, Meta(ge=10.0, le=86_400.0)] = 300.0
+
+    @property
+    def hold_s(self) -> float:
+        """The quiet has been waited for already: none."""
+        return 0.0
+
+    @property
+    def thumbnail(self) -> bool:
+        """No picture shows a keyboard that is not used."""
+        return False
+
+
+Rule = ObjectRule | PeopleRule | TamperRule | ActivityRule
+
+
+class Policy(_Part, frozen=True, kw_only=True):
+    """The whole document, `policy/1`."""
+
+    schema: Literal["policy/1"]
+    version: Annotated[int, Meta(ge=1, le=2**53)]
+    unit: UnitId = "*"
+    """The unit it is for; `*` is any."""
+    issued_at: Annotated[dt.datetime, Meta(tz=True)]
+    expires_at: Annotated[dt.datetime, Meta(tz=True)]
+    timezone: str
+    """IANA name of the zone on whose clock the shifts are."""
+    shifts: Annotated[tuple[Shift, ...], Meta(min_length=1, max_length=32)]
+    watch: Continuous | Spot
+    breaks: Breaks = Breaks()
+    masks: Annotated[tuple[Polygon, ...], Meta(max_length=16)] = ()
+    """Polygons, x and y in 0–1 of the frame, made black before anything looks at it."""
+    rules: Annotated[tuple[Rule, ...], Meta(min_length=1, max_length=64)]
+    thumbnail: Thumbnail = Thumbnail()
+
+    def __post_init__(self) -> None:
+        if self.expires_at <= self.issued_at:
+            raise ValueError(
+                f"expires_at: wanted a time after issued_at {self.issued_at}, got {self.expires_at}"
+            )
+        _unique("rules", tuple(rule.id for rule in self.rules))
+        try:
+            zoneinfo.ZoneInfo(self.timezone)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+            wanted = "an IANA name such as America/Bogota"
+            raise ValueError(f"timezone: wanted {wanted}, got {self.timezone!r}") from error
+        for index, polygon in enumerate(self.masks):
+            if _area(polygon) < 1e-6:
+                raise ValueError(f"masks[{index}]: wanted a polygon with an area, got points in a line")
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        """The zone on whose clock the shifts are."""
+        return zoneinfo.ZoneInfo(self.timezone)
+
+
+def parse_policy(document: bytes) -> Policy:
+    """Return the policy in a JSON `document`. Raises PolicyError with the path of the first mistake."""
+    if len(document) > MAX_POLICY_BYTES:
+        raise PolicyError("$", f"wanted at most {MAX_POLICY_BYTES} bytes, got {len(document)}")
+    try:
+        return msgspec.json.decode(document, type=Policy)
+    except msgspec.ValidationError as error:
+        raise _located(str(error), document) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise PolicyError("$", f"wanted a JSON document, got something else: {error}") from error
+
+
+def _located(message: str, document: bytes) -> PolicyError:
+    """Return the error with the path of the very field, and with what was found there.
+
+    msgspec ends its messages with the path of the object; our own begin with `field: `.
+    """
+    problem, _, path = message.rpartition(" - at ")
+    problem, path = (problem, path.strip("`")) if problem else (message, "$")
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
+        wanted = "wanted a key of this format, got an unknown one"
+        return PolicyError(f"{path}.{unknown[1]}", f"{wanted}: {unknown[1]!r}")
+    if ours := re.match(r"([a-z_]+(?:\[[0-9]+\])?): ", problem):
+        return PolicyError(f"{path}.{ours[1]}", problem.removeprefix(ours[0]))
+    if problem.startswith("Expected") and "got" not in problem:
+        got: Any = msgspec.json.decode(document)
+        for key, index in re.findall(r"\.([^.\[]+)|\[([0-9]+)\]", path):
+            got = got[int(index)] if index else got[key]
+        problem = f"{problem}, got {str(got)[:80]!r}"
+    return PolicyError(path, problem)
+
+
+def read_policy(path: Path) -> Policy:
+    """Return the policy in the file at `path`. Raises PolicyError that names the file."""
+    try:
+        with path.open("rb") as file:
+            document = file.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
+        raise PolicyError("$", f"{path}: wanted a policy file, got: {error.strerror}") from error
+    try:
+        return parse_policy(document)
+    except PolicyError as error:
+        raise PolicyError(error.path, f"{path}: {error.problem}") from error
+
+
+def check_labels(policy: Policy, labels: Collection[str]) -> None:
+    """Raise PolicyError for the first rule that a model with these `labels` cannot serve."""
+    known = ", ".join(sorted(labels))
+    for index, rule in enumerate(policy.rules):
+        match rule:
+            case ObjectRule():
+                for place, label in enumerate(rule.labels):
+                    if label not in labels:
+                        path = f"$.rules[{index}].labels[{place}]"
+                        raise PolicyError(path, f"wanted a label of the model ({known}), got {label!r}")
+            case PeopleRule() if PERSON not in labels:
+                problem = f"wanted a model that sees a {PERSON!r}, got one that sees: {known}"
+                raise PolicyError(f"$.rules[{index}]", problem)
+            case _:
+                pass
+
+
+PERSON = "person"
+"""The label that `people` rules count."""
+
+
+def _unique(what: str, values: tuple[str, ...]) -> None:
+    twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
+    if twice is not None:
+        raise ValueError(f"{what}: wanted each once, got {twice!r} twice")
+
+
+def _area(polygon: tuple[Point, ...]) -> float:
+    """Shoelace formula."""
+    ring = zip(polygon, polygon[1:] + polygon[:1], strict=True)
+    return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in ring)) / 2.0

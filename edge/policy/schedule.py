@@ -1,0 +1,123 @@
+"""When the unit looks: shifts on the worker's clock, and random spot checks within them. Pure steps."""
+
+import datetime as dt
+import enum
+import math
+from dataclasses import dataclass
+
+from edge.policy.document import DAYS, Policy, Shift, Spot
+
+RECHECK_S = 60.0
+"""Longest sleep while off: wall clocks step, and the shift follows the wall clock."""
+
+
+class Off(enum.StrEnum):
+    """Why the camera is closed."""
+
+    OFF_SHIFT = "off-shift"
+    BETWEEN_CHECKS = "between-checks"
+    POLICY_EXPIRED = "policy-expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One shift of one day, in UTC: watched from `start_at` up to, not including, `end_at`."""
+
+    start_at: dt.datetime
+    end_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A spot check under way. Monotonic seconds."""
+
+    until_s: float
+    limit_s: float
+    """It goes on past `until_s` while a rule is on hold, to a verdict, but never past this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Between spot checks. Monotonic seconds."""
+
+    until_s: float
+
+
+ScheduleState = Burst | Waiting | None
+"""None: off shift, or watching continuously."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Whether to watch now; if not, why, and how long the state lasts at most."""
+
+    off: Off | None
+    wait_s: float
+    """Seconds after which to ask again: 0 while watching."""
+
+
+def schedule(
+    state: ScheduleState, policy: Policy, now_at: dt.datetime, now_s: float, chance: float, *, on_hold: bool
+) -> tuple[ScheduleState, Look]:
+    """Return the new state and whether to look now.
+
+    `chance` is uniform in [0, 1) and fresh at each call; `on_hold` says that a rule waits for its verdict.
+    """
+    if now_at >= policy.expires_at:
+        return None, Look(Off.POLICY_EXPIRED, RECHECK_S)
+    window = next_window(policy, now_at)
+    if window is None or now_at < window.start_at:
+        wait_s = RECHECK_S if window is None else (window.start_at - now_at).total_seconds()
+        return None, Look(Off.OFF_SHIFT, min(wait_s, RECHECK_S))
+    if not isinstance(policy.watch, Spot):
+        return None, Look(None, 0.0)
+    return _spot(state, policy, policy.watch, now_s, chance, on_hold=on_hold)
+
+
+def _spot(
+    state: ScheduleState, policy: Policy, watch: Spot, now_s: float, chance: float, *, on_hold: bool
+) -> tuple[ScheduleState, Look]:
+    """Alternate waits of exponential length with bursts: memoryless, so no check foretells the next."""
+    match state:
+        case Burst(until_s, limit_s) if now_s < until_s or (on_hold and now_s < limit_s):
+            return state, Look(None, 0.0)
+        case Waiting(until_s) if now_s < until_s:
+            return state, Look(Off.BETWEEN_CHECKS, min(until_s - now_s, RECHECK_S))
+        case Waiting():
+            longest_hold_s = max(rule.hold_s for rule in policy.rules)
+            burst = Burst(now_s + watch.burst_s, now_s + watch.burst_s + longest_hold_s)
+            return burst, Look(None, 0.0)
+        case _:
+            wait_s = -watch.mean_interval_s * math.log1p(-chance)
+            return Waiting(now_s + wait_s), Look(Off.BETWEEN_CHECKS, min(wait_s, RECHECK_S))
+
+
+def next_window(policy: Policy, now_at: dt.datetime) -> Window | None:
+    """Return the shift that `now_at` is in, or else the next one; None where none starts within 8 days."""
+    today = now_at.astimezone(policy.zone).date()
+    for offset in range(-1, 9):
+        day = today + dt.timedelta(days=offset)
+        windows = (
+            _window(policy, shift, day) for shift in policy.shifts if DAYS[day.weekday()] in shift.days
+        )
+        ahead = [window for window in windows if window.end_at > now_at]
+        if ahead:
+            return min(ahead, key=lambda window: window.start_at)
+    return None
+
+
+def _window(policy: Policy, shift: Shift, day: dt.date) -> Window:
+    end_day = day if shift.end > shift.start else day + dt.timedelta(days=1)
+    return Window(_instant(policy, day, shift.start), _instant(policy, end_day, shift.end))
+
+
+def _instant(policy: Policy, day: dt.date, clock: str) -> dt.datetime:
+    """Return the UTC instant at which the zone's clocks first show `clock` on `day`.
+
+    A time that a spring change skips is as far after the change as it is after the skipped hour's start
+    (PEP 495, fold 0); of a time that an autumn change repeats, the first.
+    """
+    if clock == "24:00":
+        day, clock = day + dt.timedelta(days=1), "00:00"
+    local = dt.datetime.combine(day, dt.time.fromisoformat(clock), tzinfo=policy.zone)
+    return local.astimezone(dt.UTC)

@@ -1,0 +1,160 @@
+"""The policy document: what is taken, and where each kind of mistake is said to be."""
+
+import json
+
+import pytest
+
+from edge.policy.document import (
+    MAX_POLICY_BYTES,
+    ActivityRule,
+    ObjectRule,
+    PeopleRule,
+    PolicyError,
+    Spot,
+    TamperRule,
+    check_labels,
+    parse_policy,
+    read_policy,
+)
+
+DESIGN = {
+    "schema": "policy/1",
+    "version": 7,
+    "unit": "cam-0042",
+    "issued_at": "2026-01-01T00:00:00Z",
+    "expires_at": "2027-01-01T00:00:00Z",
+    "timezone": "America/Bogota",
+    "shifts": [{"days": ["mon", "tue", "wed", "thu", "fri"], "start": "08:00", "end": "17:00"}],
+    "watch": {"mode": "spot", "mean_interval_s": 600, "burst_s": 20},
+    "breaks": {"max_s": 1800},
+    "masks": [[[0, 0], [0.2, 0], [0.2, 1], [0, 1]]],
+    "rules": [
+        {
+            "id": "phone",
+            "kind": "object",
+            "labels": ["cell phone"],
+            "enter": 0.55,
+            "leave": 0.40,
+            "hold_s": 2,
+            "release_s": 5,
+            "cooldown_s": 60,
+            "thumbnail": True,
+        },
+        {"id": "paper", "kind": "object", "labels": ["paper"]},
+        {"id": "eating", "kind": "object", "labels": ["food"]},
+        {"id": "extra-person", "kind": "people", "max": 1, "hold_s": 5},
+        {"id": "absent", "kind": "people", "min": 1, "hold_s": 120},
+        {"id": "camera-blocked", "kind": "tamper", "hold_s": 10},
+        {"id": "idle", "kind": "activity", "quiet_s": 300},
+    ],
+    "thumbnail": {"max_side_px": 480, "max_bytes": 40000, "retain_days": 20},
+}
+
+
+def changed(path: str, value: object) -> bytes:
+    """The design's policy with the value at a dotted path replaced, or removed where value is `...`."""
+    document = json.loads(json.dumps(DESIGN))
+    *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    at = document
+    for key in parents:
+        at = at[key]
+    if value is ...:
+        del at[last]
+    else:
+        at[last] = value
+    return json.dumps(document).encode()
+
+
+def test_the_design_s_policy_is_taken_whole():
+    policy = parse_policy(json.dumps(DESIGN).encode())
+    kinds = [type(rule) for rule in policy.rules]
+    assert kinds == [ObjectRule] * 3 + [PeopleRule] * 2 + [TamperRule, ActivityRule]
+    assert policy.rules[0].leave == 0.40
+    assert policy.rules[1].leave_score == pytest.approx(0.75 * 0.55)
+    assert policy.watch == Spot(mean_interval_s=600, burst_s=20)
+    assert policy.masks[0][2] == (0.2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "says"),
+    [
+        ("foo", 1, "$.foo", "'foo'"),
+        ("rules.1.hold", 1, "$.rules[1].hold", "'hold'"),
+        ("watch.interval", 1, "$.watch.interval", "'interval'"),
+        ("schema", "policy/2", "$.schema", "policy/2"),
+        ("version", "7", "$.version", "got `str`"),
+        ("version", 0, "$.version", "got '0'"),
+        ("version", ..., "$", "`version`"),
+        ("rules", [], "$.rules", "length >= 1"),
+        ("rules.0.enter", 1.5, "$.rules[0].enter", "got '1.5'"),
+        ("rules.0.enter", 0.3, "$.rules[0].leave", "at most enter 0.3, got 0.4"),
+        ("rules.0.hold_s", -1, "$.rules[0].hold_s", "got '-1'"),
+        ("rules.0.kind", "face", "$.rules[0].kind", "'face'"),
+        ("rules.0.id", "Phone!", "$.rules[0].id", "'Phone!'"),
+        ("rules.0.id", "phone\n", "$.rules[0].id", "regex"),
+        ("rules.0.labels", ["a", "a"], "$.rules[0].labels", "'a' twice"),
+        ("rules.1.id", "phone", "$.rules", "'phone' twice"),
+        ("rules.3.min", 1, "$.rules[3]", "got both"),
+        ("rules.3.max", ..., "$.rules[3]", "got none"),
+        ("rules.5.causes", ["dark"], "$.rules[5].causes[0]", "'dark'"),
+        ("rules.6.quiet_s", 1, "$.rules[6].quiet_s", "got '1'"),
+        ("rules.6.hold_s", 1, "$.rules[6].hold_s", "'hold_s'"),
+        ("timezone", "America/Macondo", "$.timezone", "'America/Macondo'"),
+        ("timezone", "../../etc/passwd", "$.timezone", "IANA"),
+        ("shifts.0.start", "8:00", "$.shifts[0].start", "'8:00'"),
+        ("shifts.0.end", "08:00", "$.shifts[0].end", "another time than the start"),
+        ("shifts.0.days", ["mon", "mon"], "$.shifts[0].days", "'mon' twice"),
+        ("shifts.0.days", ["monday"], "$.shifts[0].days[0]", "'monday'"),
+        ("watch.burst_s", 601, "$.watch", "<= 600"),
+        ("watch.mean_interval_s", 15, "$.watch.mean_interval_s", "got '15'"),
+        ("watch", {"mode": "spot", "mean_interval_s": 60, "burst_s": 90}, "$.watch.burst_s", "got 90"),
+        ("issued_at", "2026-01-01T00:00:00", "$.issued_at", "timezone"),
+        ("expires_at", "2025-01-01T00:00:00Z", "$.expires_at", "after issued_at"),
+        ("masks.0.1", [0.2, 1.2], "$.masks[0][1][1]", "got '1.2'"),
+        ("masks.0", [[0, 0], [0.5, 0.5], [1, 1]], "$.masks[0]", "an area"),
+        ("masks.0", [[0, 0], [1, 1]], "$.masks[0]", "length >= 3"),
+        ("thumbnail.retain_days", 90, "$.thumbnail.retain_days", "<= 20"),
+        ("thumbnail.sharp_background", True, "$.thumbnail.sharp_background", "unknown"),
+        ("thumbnail.recipient", "key-1", "$.thumbnail.recipient", "cannot seal"),
+    ],
+)
+def test_each_mistake_is_named_with_its_path(path, value, where, says):
+    with pytest.raises(PolicyError) as refused:
+        parse_policy(changed(path, value))
+    assert refused.value.path.startswith(where)
+    assert says in str(refused.value)
+    assert where in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [b"", b"\xff\xfe", b"{", b"[]", b"null", b"7", b'{"schema": NaN}', b"[" * 30_000, b'{"a":' * 10_000],
+)
+def test_what_is_no_policy_at_all_is_refused(document):
+    with pytest.raises(PolicyError):
+        parse_policy(document)
+
+
+def test_a_document_over_the_bound_is_refused_before_it_is_read():
+    with pytest.raises(PolicyError, match=f"at most {MAX_POLICY_BYTES} bytes"):
+        parse_policy(json.dumps(DESIGN).encode().ljust(MAX_POLICY_BYTES + 1))
+
+
+def test_a_file_is_named(tmp_path):
+    with pytest.raises(PolicyError, match=r"absent\.json: wanted a policy file"):
+        read_policy(tmp_path / "absent.json")
+    file = tmp_path / "policy.json"
+    file.write_bytes(changed("version", 0))
+    with pytest.raises(PolicyError, match=r"policy\.json: .* - at \$\.version"):
+        read_policy(file)
+
+
+def test_rules_that_the_model_cannot_serve_are_named():
+    policy = parse_policy(json.dumps(DESIGN).encode())
+    check_labels(policy, {"person", "cell phone", "paper", "food"})
+    with pytest.raises(PolicyError, match="'paper'") as refused:
+        check_labels(policy, {"person", "cell phone", "food"})
+    assert refused.value.path == "$.rules[1].labels[0]"
+    with pytest.raises(PolicyError, match="'person'") as refused:
+        check_labels(policy, {"cell phone", "paper", "food"})
+    assert refused.value.path == "$.rules[3]"
