@@ -1,0 +1,124 @@
+"""unit.toml: who this unit is, where its broker is, which camera and model it has."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edge.errors import EdgeError
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+Pixels = Annotated[int, Meta(ge=64, le=4096)]
+
+
+class ConfigError(EdgeError):
+    """unit.toml cannot be used: correct the line that the message names, then start again."""
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class UnitTable(_Table, frozen=True, kw_only=True):
+    """`[unit]`: identity."""
+
+    tenant: Name
+    id: Name
+
+
+class BrokerTable(_Table, frozen=True, kw_only=True):
+    """`[broker]`: where events go."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8883
+    protocol: Literal["5", "3.1.1"] = "5"
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    username: str | None = None
+    password_file: Path | None = None
+    tls: bool | None = None
+    """Where not given: on, unless the port is 1883."""
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together: wanted both or neither")
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the link is TLS."""
+        return self.port != 1883 if self.tls is None else self.tls
+
+
+class CameraTable(_Table, frozen=True, kw_only=True):
+    """`[camera]`: what looks."""
+
+    kind: Literal["pi", "usb", "replay"] = "pi"
+    device: str = "0"
+    source: Path | None = None
+    width_px: Pixels = 640
+    height_px: Pixels = 480
+    evidence_width_px: Pixels = 1280
+    evidence_height_px: Pixels = 960
+
+    def __post_init__(self) -> None:
+        if (self.kind == "replay") != (self.source is not None):
+            raise ValueError('source: wanted with kind = "replay", and only with it')
+        if self.kind == "pi" and not self.device.isdecimal():
+            raise ValueError(f"device: wanted the number of a Pi camera, got {self.device!r}")
+
+
+class ModelTable(_Table, frozen=True, kw_only=True):
+    """`[model]`: what recognises."""
+
+    card: str = "ssd-mobilenet-v1-coco"
+    threads: Annotated[int, Meta(ge=1, le=16)] = 2
+    interpreter: Literal["auto", "litert", "tflite"] = "auto"
+
+
+class PathsTable(_Table, frozen=True, kw_only=True):
+    """`[paths]`: what is kept where."""
+
+    state: Path
+    policy: Path
+
+
+class SpoolTable(_Table, frozen=True, kw_only=True):
+    """`[spool]`: how much waits for the broker at most."""
+
+    max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 36)] = 64 << 20
+
+
+class Config(_Table, frozen=True, kw_only=True):
+    """The whole of unit.toml."""
+
+    unit: UnitTable
+    broker: BrokerTable
+    camera: CameraTable = CameraTable()
+    model: ModelTable = ModelTable()
+    paths: PathsTable
+    spool: SpoolTable = SpoolTable()
+
+
+def read_config(path: Path) -> Config:
+    """Return the settings in the file at `path`. Raises ConfigError that names the file and the key."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: wanted a readable TOML file, got: {error}") from error
+    try:
+        return msgspec.convert(tomllib.loads(text), Config, dec_hook=_as_path)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: wanted TOML, got: {error}") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _as_path(wanted: type, value: object) -> Path:
+    """The one type here that TOML does not have."""
+    if wanted is Path and isinstance(value, str) and value:
+        return Path(value)
+    raise ValueError(f"wanted a path, got {value!r}")
