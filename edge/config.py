@@ -118,7 +118,7 @@ def read_config(path: Path) -> Config:
 
 
 def _as_path(wanted: type, value: object) -> Path:
-    """The one type here that TOML does not have."""
+    """Build the one type here that TOML does not have."""
     if wanted is Path and isinstance(value, str) and value:
         return Path(value)
     raise ValueError(f"wanted a path, got {value!r}")
