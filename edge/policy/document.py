@@ -148,8 +148,15 @@ class PeopleRule(_Scored, frozen=True, kw_only=True, tag="people"):
     max: Annotated[int, Meta(ge=0, le=20)] | None = None
     min_height: Share = 0.25
     """People less tall than this share of the frame (the family in the background) do not count."""
-    hold_s: Seconds = 5.0
+    given_hold_s: Seconds | None = msgspec.field(default=None, name="hold_s")
     thumbnail: bool = True
+
+    @property
+    def hold_s(self) -> float:
+        """Where not given: 2 s for one too many, and 30 s for an empty chair, which needs more patience."""
+        if self.given_hold_s is not None:
+            return self.given_hold_s
+        return 2.0 if self.min is None else 30.0
 
     def __post_init__(self) -> None:
         self._check_scores()

@@ -158,3 +158,10 @@ def test_rules_that_the_model_cannot_serve_are_named():
     with pytest.raises(PolicyError, match="'person'") as refused:
         check_labels(policy, {"cell phone", "paper", "food"})
     assert refused.value.path == "$.rules[3]"
+
+
+def test_an_empty_chair_has_more_patience_than_a_second_person():
+    policy = parse_policy(changed("rules.4.hold_s", ...))
+    assert policy.rules[4].hold_s == 30
+    assert parse_policy(changed("rules.3.hold_s", ...)).rules[3].hold_s == 2
+    assert parse_policy(json.dumps(DESIGN).encode()).rules[4].hold_s == 120

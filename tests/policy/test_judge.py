@@ -23,8 +23,8 @@ from edge.vision.types import Blind, Box, Sight, Track
 PHONE = ObjectRule(
     id="phone", labels=("cell phone",), enter=0.55, leave=0.40, hold_s=2, release_s=5, cooldown_s=60
 )
-EXTRA = PeopleRule(id="extra-person", max=1, hold_s=5)
-ABSENT = PeopleRule(id="absent", min=1, hold_s=120, release_s=2)
+EXTRA = PeopleRule(id="extra-person", max=1, given_hold_s=5)
+ABSENT = PeopleRule(id="absent", min=1, given_hold_s=120, release_s=2)
 BLOCKED = TamperRule(id="camera-blocked", hold_s=10)
 IDLE = ActivityRule(id="idle", quiet_s=300)
 IDS = itertools.count(1)

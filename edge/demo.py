@@ -1,0 +1,218 @@
+"""`deskwatch demo`: a broker, a unit on replayed footage, and a subscriber that shows what arrived."""
+
+import contextlib
+import hashlib
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from edge.board import Board
+from edge.capture.frame import Camera, EndOfFootage, Frame
+from edge.capture.replay import ReplayCamera
+from edge.clock import Clock, SystemClock
+from edge.errors import EdgeError
+from edge.offline import make_folder, shared_folder
+from edge.policy.document import Policy, check_labels, read_policy
+from edge.unit import uplinked
+from edge.uplink.broker import LocalBroker, local_broker
+from edge.uplink.link import BrokerConfig, Listener, listen
+from edge.uplink.messages import Topics
+from edge.uplink.signals import Received
+from edge.vision.detector import Detector
+from edge.vision.model_file import find_card
+from edge.watch import Watch
+
+TOPICS = Topics("demo", "desk-1")
+MODEL = "ssd-mobilenet-v1-coco"
+SHARED_FOOTAGE = (
+    "photos/phone-in-hand.jpg",
+    "clips/head-pose-face-detection-female-and-male.gif",
+    "clips/bottle-detection.mp4",
+)
+LAST_WORDS_S = 5.0
+"""How long to wait for the unit's goodbye once it has stopped."""
+
+
+class NoFootage(EdgeError):
+    """There is nothing to play: give an image, a folder of images or a clip with --source."""
+
+
+class View(Protocol):
+    """What is done with the messages as they arrive."""
+
+    def show(self, message: Received) -> None:
+        """Take one message."""
+        ...
+
+
+class Playlist:
+    """Plays one camera after the other, as one camera."""
+
+    def __init__(self, cameras: Sequence[Camera]) -> None:
+        self._waiting = list(cameras)
+
+    def open(self) -> None:
+        """Open the one that plays."""
+        self._waiting[0].open()
+
+    def frame(self, timeout_s: float) -> AbstractContextManager[Frame]:
+        """Give the next frame, of the next camera when one has ended."""
+        return self._frame(timeout_s)
+
+    @contextlib.contextmanager
+    def _frame(self, timeout_s: float) -> Iterator[Frame]:
+        with contextlib.ExitStack() as stack:
+            while True:
+                try:
+                    frame = stack.enter_context(self._waiting[0].frame(timeout_s))
+                    break
+                except EndOfFootage:
+                    if len(self._waiting) == 1:
+                        raise
+                    self._waiting.pop(0).close()
+                    self._waiting[0].open()
+            yield frame
+
+    def close(self) -> None:
+        """Close the one that plays."""
+        self._waiting[0].close()
+
+
+@dataclass(slots=True)
+class Lines:
+    """One line of JSON per message, or of text where there is no terminal."""
+
+    as_json: bool
+
+    def show(self, message: Received) -> None:
+        """Print a message."""
+        print(json_line(message) if self.as_json else f"{message.topic}  {_brief(message)}", flush=True)  # noqa: T201
+
+
+@dataclass(slots=True)
+class Unit:
+    """The watch and its uplink in a thread, so that the terminal stays free."""
+
+    sources: Sequence[Path]
+    detector: Detector
+    policy: Policy
+    broker: BrokerConfig
+    spool: Path
+    stop: threading.Event
+    failure: BaseException | None = None
+    thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self._run, name="deskwatch-watch")
+
+    def _run(self) -> None:
+        clock = SystemClock(self.stop)
+        try:
+            camera = Playlist([_camera(source, clock) for source in self.sources])
+            with uplinked(self.spool, TOPICS, self.broker, self.detector, self.policy, clock) as teller:
+                Watch(camera, self.detector, lambda: self.policy, teller, clock, random.SystemRandom()).run(
+                    self.stop
+                )
+        except BaseException as error:  # noqa: BLE001  raised again where the demo waits
+            self.failure = error
+
+
+def run(
+    sources: Sequence[Path] | None,
+    model: str | None,
+    policy_path: Path,
+    out: Path,
+    for_s: float | None,
+    *,
+    as_json: bool,
+    threads: int = 2,
+) -> None:
+    """Play the footage to its end, or for `for_s`; show what arrives; write pictures and a page to `out`."""
+    footage = list(sources) if sources else _shared_footage()
+    detector = Detector.load(find_card(model or MODEL), threads=threads)
+    policy = read_policy(policy_path)
+    check_labels(policy, detector.card.labels)
+    make_folder(out)
+    if not sources:
+        _say("the project has no model and no clip of its own yet: this plays the shared ones beside it")
+    with tempfile.TemporaryDirectory(prefix="deskwatch-demo-") as folder, local_broker() as broker:
+        _say(f"broker: {broker.name} on {broker.host}:{broker.port}, MQTT {broker.protocol}")
+        spool = Path(folder) / "spool.db"
+        unit = Unit(footage, detector, policy, _config(broker, TOPICS.unit), spool, threading.Event())
+        with listen(_config(broker, "demo-subscriber"), f"{TOPICS.root}/#") as listener:
+            board = Board(out)
+            with board.live() if _fancy(as_json) else contextlib.nullcontext(Lines(as_json)) as view:
+                _watch_and_show(unit, listener, board, view, for_s)
+    if unit.failure is not None:
+        raise unit.failure
+    page = board.write_page(f"{detector.card.name}, policy version {policy.version}, {broker.name}")
+    _say(f"{board.summary()}; pictures and page: {page}")
+
+
+def _watch_and_show(unit: Unit, listener: Listener, board: Board, view: View, for_s: float | None) -> None:
+    """Pass on each message until the unit has said goodbye."""
+    unit.thread.start()
+    end_s = None if for_s is None else time.monotonic() + for_s
+    try:
+        goodbye_s = None
+        while not board.offline and (goodbye_s is None or time.monotonic() < goodbye_s):
+            message = listener.receive(0.1)
+            if message is not None:
+                board.take(message)
+                view.show(message)
+            if end_s is not None and time.monotonic() >= end_s:
+                unit.stop.set()
+            if goodbye_s is None and not unit.thread.is_alive():
+                goodbye_s = time.monotonic() + LAST_WORDS_S
+    finally:
+        unit.stop.set()
+        unit.thread.join()
+
+
+def json_line(message: Received) -> str:
+    """Return a message as `{"topic", "qos", "retain", "payload"}`; a picture as its size and hash."""
+    try:
+        payload = json.loads(message.payload)
+    except (ValueError, UnicodeDecodeError):
+        digest = hashlib.sha256(message.payload).hexdigest()
+        payload = {"bytes": len(message.payload), "sha256": digest}
+    line = {"topic": message.topic, "qos": message.qos, "retain": message.retain, "payload": payload}
+    return json.dumps(line)
+
+
+def _brief(message: Received) -> str:
+    text = message.payload[:400].decode("utf-8", "replace")
+    return text if message.payload[:1] == b"{" else f"{len(message.payload)} bytes"
+
+
+def _shared_footage() -> list[Path]:
+    folder = shared_folder()
+    footage = [folder / name for name in SHARED_FOOTAGE]
+    missing = [path for path in footage if not path.exists()]
+    if missing:
+        raise NoFootage(f"wanted a clip to play, got none: {missing[0]} is not there")
+    return footage
+
+
+def _camera(source: Path, clock: Clock) -> ReplayCamera:
+    return ReplayCamera(source, clock, pace="real")
+
+
+def _config(broker: LocalBroker, client_id: str) -> BrokerConfig:
+    return BrokerConfig(host=broker.host, port=broker.port, client_id=client_id, protocol=broker.protocol)
+
+
+def _fancy(as_json: bool) -> bool:
+    return not as_json and sys.stdout.isatty()
+
+
+def _say(text: str) -> None:
+    print(f"deskwatch: {text}", file=sys.stderr, flush=True)  # noqa: T201

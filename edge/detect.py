@@ -1,0 +1,97 @@
+"""Detections of single images: what `deskwatch detect` prints and draws."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.capture.frame import Pixels
+from edge.errors import EdgeError
+from edge.vision.types import Detection
+
+_COLOURS = (
+    (255, 196, 61),
+    (94, 214, 161),
+    (110, 177, 255),
+    (255, 130, 130),
+    (214, 155, 255),
+    (240, 240, 110),
+)
+
+
+class ImageUnreadable(EdgeError):
+    """A picture cannot be read: it is left out; give another."""
+
+
+class DrawingUnwritable(EdgeError):
+    """A picture with boxes cannot be written: choose another place with --draw."""
+
+
+def read_image(path: Path) -> Pixels:
+    """Return an image as uint8 RGB (h, w, 3), upright. Raises ImageUnreadable."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageUnreadable(f"{path}: wanted an image, got: {error.strerror}") from error
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if bgr is None:
+        raise ImageUnreadable(f"{path}: wanted an image, got {data.size} bytes that are none")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def detections_json(path: Path, detections: Iterable[Detection]) -> str:
+    """Return the line that `detect --json` prints for an image."""
+    found = [
+        {
+            "label": d.label,
+            "score": round(d.score, 6),
+            "box": [round(side, 6) for side in (d.box.x0, d.box.y0, d.box.x1, d.box.y1)],
+        }
+        for d in detections
+    ]
+    return json.dumps({"image": str(path), "detections": found})
+
+
+def table(path: Path, detections: Sequence[Detection]) -> str:
+    """Return an image's detections for people, one a line below its name."""
+    lines = [f"{path}: {len(detections)} found"]
+    for d in detections:
+        box = f"x {d.box.x0:.2f}-{d.box.x1:.2f}  y {d.box.y0:.2f}-{d.box.y1:.2f}"
+        lines.append(f"  {d.score:.2f}  {d.label:<16} {box}")
+    return "\n".join(lines)
+
+
+def save_drawing(out: Path, image: Path, picture: Pixels, images: int) -> None:
+    """Write a picture to the file `out`, or by its own name into the folder `out` where there are several."""
+    into_folder = images > 1 or out.is_dir()
+    path = out / f"{image.stem}.png" if into_folder else out
+    encoded, data = False, None
+    if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"}:
+        encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not encoded or data is None:
+        raise DrawingUnwritable(f"{path}: wanted a name that ends in .png, .jpg or .webp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise DrawingUnwritable(f"{path}: wanted to write a picture, got: {error.strerror}") from error
+
+
+def draw(pixels: Pixels, detections: Iterable[Detection]) -> Pixels:
+    """Return a copy of an RGB picture with boxes and labels."""
+    picture = np.ascontiguousarray(pixels).copy()
+    height, width = picture.shape[:2]
+    scale = max(0.4, max(height, width) / 1600)
+    for d in detections:
+        colour = _COLOURS[sum(d.label.encode()) % len(_COLOURS)]
+        corner = (round(d.box.x0 * width), round(d.box.y0 * height))
+        cv2.rectangle(picture, corner, (round(d.box.x1 * width), round(d.box.y1 * height)), colour, 2)
+        text = f"{d.label} {d.score:.2f}"
+        (text_px, line_px), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        top = max(line_px + 6, corner[1])
+        cv2.rectangle(picture, (corner[0], top - line_px - 6), (corner[0] + text_px + 6, top), colour, -1)
+        at = (corner[0] + 3, top - 4)
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return picture

@@ -1,0 +1,89 @@
+"""The model file: where it is looked for, and the proof that it is the one that its card describes."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import edge
+from edge.vision.card import Card, CardMissing, ModelError
+
+MODELS_ENV = "DESKWATCH_MODELS"
+TFLITE_MAGIC = b"TFL3"
+"""Bytes 4–8 of every TFLite file: the FlatBuffers identifier of schema version 3."""
+
+
+class ModelMissing(ModelError):
+    """The model file is nowhere: run the command that the message gives, or set DESKWATCH_MODELS."""
+
+
+class ModelNotTflite(ModelError):
+    """The file is no TFLite model (a web page or a Git LFS pointer saved in its place?): fetch it again."""
+
+
+class ModelTruncated(ModelError):
+    """The file is shorter or longer than its card says: fetch it again."""
+
+
+class ModelHashWrong(ModelError):
+    """The file is not the one that the card describes: fetch it again, or use the card that came with it."""
+
+
+def checkout() -> Path:
+    """Return the folder that holds the package `edge`."""
+    return Path(edge.__file__).resolve().parent.parent
+
+
+def find_card(name_or_path: str) -> Path:
+    """Return an existing path as it is, else the card of that name in the checkout or the installation."""
+    if (path := Path(name_or_path)).is_file():
+        return path
+    places = [checkout() / "models", Path(sys.prefix) / "share" / "deskwatch" / "models"]
+    for place in places:
+        if (card := place / f"{name_or_path}.toml").is_file():
+            return card
+    known = sorted({card.stem for place in places for card in place.glob("*.toml")})
+    raise CardMissing(
+        f"{name_or_path}: wanted the path of a card or one of {', '.join(known) or 'no cards at all'}"
+    )
+
+
+def model_folders(card_path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Return where a card's model is looked for: beside it, in $DESKWATCH_MODELS, in ../shared/models."""
+    named = [Path(folder) for folder in environ.get(MODELS_ENV, "").split(os.pathsep) if folder]
+    return (card_path.parent, *named, checkout().parent / "shared" / "models")
+
+
+def find_model(card: Card, folders: Sequence[Path]) -> Path:
+    """Return the first file of the card's name in `folders`. Raises ModelMissing, saying where it looked."""
+    for folder in folders:
+        if (path := folder / card.file).is_file():
+            return path
+    looked = ", ".join(str(folder) for folder in folders)
+    raise ModelMissing(
+        f"{card.file}: wanted the model of card {card.name}, got no such file in {looked}; "
+        f"run: deskwatch model fetch {card.name}"
+    )
+
+
+def check_model(card: Card, path: Path, named: str = "") -> None:
+    """Check that `path` is the card's file, whole and unchanged. Errors call it `named`, by default its path.
+
+    Raises ModelMissing, ModelNotTflite, ModelTruncated or ModelHashWrong.
+    """
+    named = named or str(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            size = os.fstat(file.fileno()).st_size
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelMissing(f"{named}: wanted the model of card {card.name}, got {error.strerror}") from error
+    if head[4:] != TFLITE_MAGIC:
+        raise ModelNotTflite(f"{named}: wanted a TFLite model ({TFLITE_MAGIC!r} at byte 4), got {head!r}")
+    if size != card.size_bytes:
+        raise ModelTruncated(f"{named}: wanted {card.size_bytes} bytes, got {size}")
+    if sha256 != card.sha256:
+        raise ModelHashWrong(f"{named}: wanted sha256 {card.sha256}, got {sha256}")

@@ -1,0 +1,125 @@
+"""One contract for every interpreter: the runtimes that are installed, and the scripted one."""
+
+import numpy as np
+import pytest
+
+from edge.vision.interpreter import (
+    Interpreter,
+    InterpreterMissing,
+    ModelUnreadable,
+    Runtime,
+    Tensor,
+    TfliteInterpreter,
+)
+from edge.vision.standin import ScriptedInterpreter
+
+SSD = "ssd_mobilenet_v1_coco_quant.tflite"
+
+
+def real(model, backend) -> TfliteInterpreter:
+    try:
+        return TfliteInterpreter(model, 2, backend)
+    except InterpreterMissing as missing:
+        pytest.skip(str(missing))
+
+
+def scripted() -> ScriptedInterpreter:
+    outputs = (Tensor("boxes", (1, 10, 4), "float32"), Tensor("count", (1,), "float32"))
+    script = [(np.full((1, 10, 4), n, np.float32), np.full((1,), n, np.float32)) for n in range(3)]
+    return ScriptedInterpreter(Tensor("image", (1, 300, 300, 3), "uint8"), outputs, script)
+
+
+@pytest.fixture(params=["litert", "tflite", "scripted"])
+def interpreter(request, shared) -> Interpreter:
+    return scripted() if request.param == "scripted" else real(shared / "models" / SSD, request.param)
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, 300, 300, 3), np.uint8)
+
+
+def test_it_describes_its_input_and_outputs(interpreter):
+    assert interpreter.input.shape == (1, 300, 300, 3)
+    assert interpreter.input.dtype == "uint8"
+    outputs = interpreter.invoke(picture(0))
+    assert [(array.shape, array.dtype.name) for array in outputs] == [
+        (tensor.shape, tensor.dtype) for tensor in interpreter.outputs
+    ]
+    assert {tensor.shape for tensor in (interpreter.input, *interpreter.outputs)} <= interpreter.inner_shapes
+    assert interpreter.runtime.name
+    assert interpreter.runtime.version
+
+
+def test_outputs_are_the_callers_own(interpreter):
+    first = interpreter.invoke(picture(1))
+    kept = [array.copy() for array in first]
+    second = interpreter.invoke(picture(2))
+    assert any((a != b).any() for a, b in zip(first, second, strict=True))
+    for array, copy in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(array, copy)
+        array[...] = 0  # writable, and nothing of the interpreter's
+
+
+@pytest.mark.parametrize(
+    "fed",
+    [
+        np.zeros((1, 299, 300, 3), np.uint8),
+        np.zeros((300, 300, 3), np.uint8),
+        np.zeros((1, 300, 300, 3), np.float32),
+        np.zeros((1, 300, 300, 3), np.int8),
+    ],
+    ids=["size", "rank", "float", "int8"],
+)
+def test_a_wrong_input_is_refused_and_the_next_one_runs(interpreter, fed):
+    with pytest.raises(ValueError, match=r"\S"):
+        interpreter.invoke(fed)
+    interpreter.invoke(picture(3))
+
+
+def test_an_input_of_padded_rows_is_taken(interpreter):
+    wide = np.zeros((1, 300, 384, 3), np.uint8)
+    wide[:, :, :300] = picture(4)
+    interpreter.invoke(wide[:, :, :300])
+
+
+def test_the_scripted_interpreter_keeps_what_it_was_fed():
+    standin = scripted()
+    fed = picture(5)
+    for n, count in enumerate([0.0, 1.0, 2.0, 2.0]):
+        fed[0, 0, 0, 0] = n
+        assert standin.invoke(fed)[1][0] == count
+    assert [array[0, 0, 0, 0] for array in standin.fed] == [0, 1, 2, 3]
+    assert standin.invocations == 4
+
+
+def test_a_script_that_does_not_fit_its_tensors_is_refused():
+    tensor = Tensor("scores", (1, 3), "int8", 0.1, 0)
+    with pytest.raises(ValueError, match=r"scores: wanted int8 \(1, 3\), got int8 \(1, 4\)"):
+        ScriptedInterpreter(tensor, (tensor,), [(np.zeros((1, 4), np.int8),)])
+    with pytest.raises(ValueError, match="one step"):
+        ScriptedInterpreter(tensor, (tensor,), [])
+
+
+@pytest.mark.parametrize("backend", ["litert", "tflite"])
+def test_an_interpreter_that_is_not_installed_is_named(backend, tmp_path):
+    try:
+        TfliteInterpreter(tmp_path / "none", 1, backend)
+    except InterpreterMissing as missing:
+        assert {"litert": "ai-edge-litert", "tflite": "tflite-runtime"}[backend] in str(missing)  # noqa: PT017
+    except ModelUnreadable:
+        pass  # it is installed, and finds no model
+
+
+@pytest.mark.parametrize("content", [b"", b"\x1c\0\0\0TFL3" + bytes(64), b"a text file\n" * 9])
+def test_a_model_that_the_runtime_refuses_is_an_error(tmp_path, content):
+    model = tmp_path / "broken.tflite"
+    model.write_bytes(content)
+    with pytest.raises(ModelUnreadable, match=r"broken\.tflite"):
+        TfliteInterpreter(model, 1)
+
+
+def test_a_quantized_tensor_tells_its_scale(shared):
+    interpreter = TfliteInterpreter(shared / "models" / SSD, 1)
+    assert (interpreter.input.scale, interpreter.input.zero_point) == (0.0078125, 128)
+    assert interpreter.outputs[0].scale == 0.0
+    assert isinstance(interpreter.runtime, Runtime)
