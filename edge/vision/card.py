@@ -210,6 +210,4 @@ def load_card(path: Path) -> Card:
         raise CardRefused(f"{path}: {error}") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise CardInvalid(f"{path}: {error}") from error
-    if card.name != path.stem:
-        raise CardInvalid(f"{path}: name: wanted {path.stem!r} as in the file's name, got {card.name!r}")
     return card

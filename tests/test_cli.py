@@ -1,0 +1,232 @@
+"""The command line: what a stranger types, what comes back, and the exit code."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge import __version__
+from edge.cli import main
+from edge.vision.detector import Detector
+from edge.vision.model_file import find_card
+
+SSD = "ssd-mobilenet-v1-coco"
+POLICY = Path(__file__).parents[1] / "edge" / "defaults" / "policy.json"
+
+
+def run(*arguments):
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.fixture(autouse=True)
+def models(request, monkeypatch):
+    """The shared model is found wherever the tests were told that it is."""
+    if "shared" in request.fixturenames:
+        folder = request.getfixturevalue("shared") / "models"
+        monkeypatch.setenv("DESKWATCH_MODELS", str(folder))
+
+
+def test_the_installed_command_answers():
+    command = Path(sys.executable).parent / "deskwatch"
+    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout == f"deskwatch {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--help"],
+        *[[name, "--help"] for name in ("run", "replay", "detect", "demo", "bench", "policy", "model")],
+    ],
+)
+def test_help_says_what_each_command_is_for(arguments, capsys):
+    assert run(*arguments) == (0 if arguments else 64)
+    said = "".join(capsys.readouterr())
+    assert "usage: deskwatch" in said
+    assert max(len(line) for line in said.splitlines()) <= 120
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["watch"], "invalid choice"),
+        (["replay"], "SOURCE"),
+        (["replay", "a.mp4"], "--model"),
+        (["detect", "--model", "x"], "IMAGE"),
+        (["run"], "--config"),
+        (["policy"], "VERB"),
+        (["bench", "--seconds", "0"], "above 0"),
+        (["replay", "a.mp4", "--model", "x", "--at", "noon"], "--at"),
+        (["detect", "a.jpg", "--model", "x", "--threads", "99"], "--threads"),
+    ],
+)
+def test_wrong_usage_is_64_and_points_to_help(arguments, says, capsys):
+    assert run(*arguments) == 64
+    error = capsys.readouterr().err
+    assert says in error
+    assert "--help" in error
+
+
+def test_a_good_policy(capsys):
+    assert run("policy", "check", POLICY) == 0
+    assert "good: version 1, 5 rules, continuous" in capsys.readouterr().out
+
+
+def test_a_wrong_policy_is_a_finding_with_its_path(tmp_path, capsys):
+    document = json.loads(POLICY.read_text())
+    document["rules"][0]["hold"] = 3
+    wrong = tmp_path / "policy.json"
+    wrong.write_text(json.dumps(document))
+    assert run("policy", "check", wrong) == 1
+    said = capsys.readouterr().out
+    assert "$.rules[0].hold" in said
+    assert "policy.json" in said
+
+
+def test_a_missing_policy_is_an_error(tmp_path, capsys):
+    assert run("policy", "check", tmp_path / "absent.json") == 2
+    assert "absent.json" in capsys.readouterr().err
+
+
+def test_a_policy_is_checked_against_a_model_s_labels(tmp_path, capsys):
+    assert run("policy", "check", POLICY, "--model", SSD) == 0
+    document = json.loads(POLICY.read_text())
+    document["rules"][0]["labels"] = ["paper"]
+    wrong = tmp_path / "policy.json"
+    wrong.write_text(json.dumps(document))
+    assert run("policy", "check", wrong, "--model", SSD) == 1
+    assert "$.rules[0].labels[0]" in capsys.readouterr().out
+
+
+def test_a_good_model(shared, capsys):
+    assert run("model", "check", SSD) == 0
+    assert re.search(r"good: .*300x300, 80 labels, .* \d", capsys.readouterr().out)
+
+
+@pytest.fixture
+def card(shared, tmp_path):
+    """A copy of the card with its model beside it, to spoil."""
+    shutil.copy(find_card(SSD), tmp_path / "card.toml")
+    shutil.copy(shared / "models" / "ssd_mobilenet_v1_coco_quant.tflite", tmp_path)
+    return tmp_path / "card.toml"
+
+
+def test_a_spoilt_model_is_a_finding_that_names_wanted_and_got(card, capsys):
+    model = card.with_name("ssd_mobilenet_v1_coco_quant.tflite")
+    good = model.read_bytes()
+    for data, says in [
+        (good[:100_000], "ssd_mobilenet"),
+        (b"this is text\n" * 9, "ssd_mobilenet"),
+        (good[:-1] + bytes([good[-1] ^ 1]), "sha256"),
+    ]:
+        model.write_bytes(data)
+        assert run("model", "check", card) == 1
+        assert says in capsys.readouterr().out
+
+
+def test_a_card_with_an_unknown_key_is_a_finding(card, capsys):
+    card.write_text('colour = "red"\n' + card.read_text())
+    assert run("model", "check", card) == 1
+    assert "colour" in capsys.readouterr().out
+
+
+def test_an_unknown_model_is_an_error_that_says_what_to_do(capsys):
+    assert run("model", "check", "no-such-model") == 2
+    said = capsys.readouterr().err
+    assert "no-such-model" in said
+    assert "what to do:" in said
+
+
+def test_detect_gives_what_the_detector_sees(shared, capsys):
+    photo = shared / "photos" / "phone-in-hand.jpg"
+    assert run("detect", photo, "--model", SSD, "--json") == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["image"] == str(photo)
+    detector = Detector.load(find_card(SSD), [shared / "models"])
+    rgb = cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB)
+    wanted = detector.detect(detector.view(np.asarray(rgb)))
+    assert [d["label"] for d in line["detections"]] == [d.label for d in wanted]
+    assert line["detections"][0]["label"] == "cell phone"
+    assert line["detections"][0]["score"] == pytest.approx(wanted[0].score, abs=1e-3)
+    box = wanted[0].box
+    assert line["detections"][0]["box"] == pytest.approx([box.x0, box.y0, box.x1, box.y1], abs=1e-3)
+
+
+def test_detect_names_and_skips_what_is_no_image(shared, tmp_path, capsys):
+    photo, text = shared / "photos" / "phone-in-hand.jpg", tmp_path / "text.jpg"
+    text.write_text("no image")
+    assert run("detect", photo, text, tmp_path / "absent.jpg", "--model", SSD, "--json") == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 1
+    assert "text.jpg" in said.err
+    assert "absent.jpg" in said.err
+    assert run("detect", text, "--model", SSD) == 2
+
+
+def test_detect_draws_boxes(shared, tmp_path, capsys):
+    photo = shared / "photos" / "phone-in-hand.jpg"
+    assert run("detect", photo, "--model", SSD, "--draw", tmp_path / "drawn.png") == 0
+    drawn, plain = cv2.imread(str(tmp_path / "drawn.png")), cv2.imread(str(photo))
+    assert drawn.shape == plain.shape
+    assert 0.01 < (drawn != plain).any(axis=2).mean() < 0.5
+    assert run("detect", photo, "--model", SSD, "--draw", tmp_path / "drawn.xyz") == 2
+    assert run("detect", photo, photo, "--model", SSD, "--draw", tmp_path / "folder") == 0
+    assert (tmp_path / "folder" / "phone-in-hand.png").is_file()
+    capsys.readouterr()
+
+
+def test_replay_prints_a_line_per_event_and_saves_thumbnails(shared, tmp_path, capsys):
+    photo = shared / "photos" / "phone-in-hand.jpg"
+    out = tmp_path / "pictures"
+    assert run("replay", photo, "--model", SSD, "--policy", POLICY, "--out", out, "--json") == 1
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    opened = [event for event in events if event["type"] == "deskwatch.infraction.opened.v1"]
+    assert "phone" in [event["subject"] for event in opened]
+    assert [event["data"]["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert {path.stem for path in out.iterdir()} == {event["id"] for event in opened}
+
+
+def test_replay_in_words(shared, capsys):
+    assert run("replay", shared / "photos" / "phone-in-hand.jpg", "--model", SSD, "--hold", "3") == 1
+    said = capsys.readouterr().out
+    assert re.search(r"0:02\.[01]  opened  phone +cell phone 0\.\d\d", said)
+    assert "30 frames" in said
+
+
+def test_a_replay_that_finds_nothing_is_0(shared, capsys):
+    assert run("replay", shared / "clips" / "eat.mkv", "--model", SSD) == 0
+    assert "0 infractions" in capsys.readouterr().out
+
+
+def test_a_truncated_clip_is_a_partial_failure(shared, tmp_path, capsys):
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes((shared / "clips" / "eat.mkv").read_bytes()[:60_000])
+    assert run("replay", cut, "--model", SSD) == 1
+    assert "truncated" in capsys.readouterr().err
+
+
+def test_footage_that_is_none_is_an_error(shared, tmp_path, capsys):
+    assert run("replay", tmp_path / "absent.mp4", "--model", SSD) == 2
+    assert "absent.mp4" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_cannot_be_made_is_an_error(shared, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    photo = shared / "photos" / "phone-in-hand.jpg"
+    assert run("replay", photo, "--model", SSD, "--out", tmp_path / "file" / "folder") == 2
+    assert "folder for pictures" in capsys.readouterr().err
+
+
+def test_the_daemon_names_what_is_wrong_with_its_settings(tmp_path, capsys):
+    assert run("run", "--config", tmp_path / "absent.toml") == 2
+    assert "absent.toml" in capsys.readouterr().err
