@@ -1,6 +1,9 @@
 """The one place that touches an interpreter: LiteRT where it is installed, tflite-runtime otherwise."""
 
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +14,8 @@ import numpy.typing as npt
 
 from edge.errors import EdgeError
 from edge.vision.card import ModelError
+
+log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 Backend = Literal["auto", "litert", "tflite"]
@@ -66,8 +71,9 @@ class TfliteInterpreter:
     def __init__(self, model: Path, threads: int, backend: Backend = "auto") -> None:
         make, self.runtime = _runtime(backend)
         try:
-            self._tflite = make(model_path=str(model), num_threads=threads)
-            self._tflite.allocate_tensors()
+            with _native_notes():
+                self._tflite = make(model_path=str(model), num_threads=threads)
+                self._tflite.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelUnreadable(
                 f"{model}: {self.runtime.name} {self.runtime.version} says: {error}"
@@ -92,6 +98,32 @@ class TfliteInterpreter:
     def invoke_again(self) -> None:
         """Run the bare model on the input of the last `invoke`: what a benchmark compares with."""
         self._tflite.invoke()
+
+
+@contextmanager
+def _native_notes() -> Iterator[None]:
+    """Log the runtime's own INFO lines as such; it writes them to standard error past Python, at every load.
+
+    All else that is written there meanwhile is passed on.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a daemon may have none
+        yield
+        return
+    with os.fdopen(os.memfd_create("notes"), "w+b") as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            notes.seek(0)
+            for line in notes:
+                if line.startswith(b"INFO: "):
+                    log.debug("%s", line.decode("utf-8", "replace").strip())
+                else:
+                    os.write(2, line)
 
 
 def _runtime(backend: Backend) -> tuple[Callable[..., Any], Runtime]:

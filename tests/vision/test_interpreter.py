@@ -1,5 +1,7 @@
 """One contract for every interpreter: the runtimes that are installed, and the scripted one."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from edge.vision.interpreter import (
     Runtime,
     Tensor,
     TfliteInterpreter,
+    _native_notes,
 )
 from edge.vision.standin import ScriptedInterpreter
 
@@ -123,3 +126,11 @@ def test_a_quantized_tensor_tells_its_scale(shared):
     assert (interpreter.input.scale, interpreter.input.zero_point) == (0.0078125, 128)
     assert interpreter.outputs[0].scale == 0.0
     assert isinstance(interpreter.runtime, Runtime)
+
+
+def test_loading_a_model_writes_nothing_to_standard_error_but_keeps_what_others_write(shared, capfd):
+    TfliteInterpreter(shared / "models" / "ssd_mobilenet_v1_coco_quant.tflite", threads=1)
+    assert capfd.readouterr().err == ""
+    with _native_notes():
+        os.write(2, b"INFO: a note of the runtime\nERROR: a fault\n")
+    assert capfd.readouterr().err == "ERROR: a fault\n"
