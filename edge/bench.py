@@ -172,14 +172,11 @@ def gate(card: Path, clip: list[Pixels], seconds: float) -> Gate:
 def memory(card: Path, frames: int) -> Memory:
     """Replay `frames` frames of a moving clip in a process of its own, and ask the kernel for its peak."""
     script = f"from edge.bench import replay_frames; replay_frames({str(card)!r}, {frames})"
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        assert process.stdout is not None
-        tenths = tuple(float(line) for line in process.stdout)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise BenchImpossible(f"wanted a replay of {frames} frames, it ended with {process.returncode}")
-    return Memory(frames, round(usage.ru_maxrss / 1024, 1), tenths)
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise BenchImpossible(f"wanted a replay of {frames} frames, it ended with {done.returncode}")
+    *tenths, peak_mb = (float(line) for line in done.stdout.split())
+    return Memory(frames, peak_mb, tuple(tenths))
 
 
 def replay_frames(card: str, frames: int) -> None:
@@ -193,8 +190,9 @@ def replay_frames(card: str, frames: int) -> None:
         with camera.frame(5.0) as frame:
             watch.carry(frame)
         if number % max(1, frames // 10) == 0:
-            print(_rss_mb(), flush=True)  # noqa: T201
+            print(_memory_mb("VmRSS"), flush=True)  # noqa: T201
     camera.close()
+    print(_memory_mb("VmHWM"), flush=True)  # noqa: T201
 
 
 def make_watch(detector: Detector) -> Watch:
@@ -223,14 +221,19 @@ def footage() -> Path:
 
 
 def moving_frames(count: int) -> list[Pixels]:
-    """Return RGB frames, uint8 (480, 640, 3), of a clip, there and back, so that a loop has no cut."""
+    """Return RGB frames, uint8 (480, 640, 3), of a clip under a panning camera, there and back without a cut.
+
+    Every frame differs from the one before, so that the gate lets each pass: the model's work is compared.
+    """
     clock = SteppedClock(START_AT)
     camera = ReplayCamera(footage(), clock, loop=None)
     camera.open()
     frames = []
-    for _ in range(count // 2):
+    for number in range(count // 2):
         with camera.frame(5.0) as frame:
-            frames.append(np.asarray(cv2.resize(frame.pixels, (WIDTH_PX, HEIGHT_PX)), np.uint8))
+            wide = cv2.resize(frame.pixels, (WIDTH_PX + 8 * count, HEIGHT_PX))
+        left = 8 * number
+        frames.append(np.ascontiguousarray(wide[:, left : left + WIDTH_PX], np.uint8))
     camera.close()
     return frames + frames[::-1]
 
@@ -253,9 +256,11 @@ def _ms(seconds: list[float]) -> float:
     return round(statistics.median(seconds) * 1000.0, 3) if seconds else 0.0
 
 
-def _rss_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+def _memory_mb(what: str) -> float:
+    """Return a line of /proc/self/status; wait4's ru_maxrss would count the parent's memory before exec."""
+    status = Path("/proc/self/status").read_text("ascii")
+    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith(f"{what}:"))
+    return round(int(kilobytes) / 1024, 1)
 
 
 def _cpu() -> str:
