@@ -1,0 +1,47 @@
+"""One process at a time: an advisory lock that the kernel gives back when its holder dies."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from edge.errors import EdgeError
+
+
+class LockHeld(EdgeError):
+    """Another process holds the lock: stop it."""
+
+
+@dataclass(slots=True)
+class LockFile:
+    """A held lock. Its file is never deleted: two processes could then hold "the" lock."""
+
+    path: Path
+    _descriptor: int
+
+    @classmethod
+    def hold(cls, path: Path) -> Self:
+        """Take the lock without waiting. Raises LockHeld, and OSError where the file cannot be made."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise LockHeld(f"{path} is held by process {holder or 'unknown'}") from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            pass  # a full disk: the lock holds all the same, only the holder's name is missing
+        return cls(path, descriptor)
+
+    def release(self) -> None:
+        """Let go; releasing twice does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,369 @@
+"""What was put is there, whatever happens to the process, the disk or the bound."""
+
+import contextlib
+import ctypes
+import datetime as dt
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.uplink.records import (
+    Kind,
+    MessageTooLarge,
+    OpenInfraction,
+    Outgoing,
+    Record,
+    SpoolCorrupt,
+    SpoolError,
+    SpoolFull,
+    SpoolLocked,
+    SpoolUnwritable,
+)
+from edge.uplink.spool import ROW_BYTES, Spool
+from tests.uplink.conftest import NOW, event_message, jpeg, put_event, thumb_message
+
+DAY = dt.timedelta(days=1)
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def with_picture(spool: Spool, expires_at: dt.datetime = NOW + DAY) -> int:
+    return spool.put(lambda seq: Record((event_message(seq), thumb_message(seq, expires_at))))
+
+
+def sized(kind: Kind, size_bytes: int) -> Outgoing:
+    """A message that counts for exactly `size_bytes`."""
+    return Outgoing(kind, "t", jpeg(1, size_bytes - ROW_BYTES - 1), "x", "e")
+
+
+def waiting(spool: Spool) -> list[tuple[int, Kind]]:
+    return [(s.seq, s.message.kind) for s in spool.pending(1000, alive_at=NOW)]
+
+
+def opened(name: str) -> OpenInfraction:
+    return OpenInfraction(name, "phone", "object", NOW - DAY, NOW)
+
+
+def test_the_event_comes_first_and_both_know_their_seq(spool):
+    assert [with_picture(spool), with_picture(spool)] == [1, 2]
+    got = spool.pending(10, alive_at=NOW)
+    assert [(s.seq, s.message) for s in got] == [
+        (1, event_message(1)),
+        (1, thumb_message(1, NOW + DAY)),
+        (2, event_message(2)),
+        (2, thumb_message(2, NOW + DAY)),
+    ]
+    assert [s.position for s in spool.pending(2, after=got[1].position, alive_at=NOW)] == [
+        got[2].position,
+        got[3].position,
+    ]
+
+
+def test_seq_and_position_are_never_used_again(tmp_path):
+    path = tmp_path / "spool.db"
+    with Spool.open(path) as spool:
+        put_event(spool)
+        last = put_event(spool)
+        position = spool.pending(10, alive_at=NOW)[-1].position
+        spool.release([s.position for s in spool.pending(10, alive_at=NOW)])
+        assert spool.depth().used_bytes == 0
+    with Spool.open(path) as spool:
+        assert put_event(spool) == last + 1
+        assert spool.pending(10, alive_at=NOW)[0].position > position
+
+
+def test_a_build_that_fails_leaves_nothing_and_uses_no_seq(spool):
+    def build(seq: int) -> Record:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        spool.put(build)
+    with pytest.raises(ValueError, match="at least one"):
+        spool.put(lambda seq: Record(()))
+    assert put_event(spool) == 1
+    assert spool.depth().events == 1
+
+
+def test_each_start_is_a_new_session(tmp_path):
+    sessions = []
+    for _ in range(3):
+        with Spool.open(tmp_path / "spool.db") as spool:
+            sessions.append(spool.session)
+    assert sessions == [1, 2, 3]
+
+
+def test_an_expired_picture_is_deleted_and_never_given(spool):
+    with_picture(spool, NOW + DAY)
+    assert [s.message.kind for s in spool.pending(9, alive_at=NOW + DAY)] == [Kind.EVENT]
+    assert spool.expire(NOW + DAY - dt.timedelta(seconds=1)) == 0
+    assert spool.expire(NOW + DAY) == 1
+    assert (spool.depth().events, spool.depth().thumbnails, spool.lost().expired) == (1, 0, 1)
+
+
+def test_pictures_give_way_before_events_oldest_first(tmp_path):
+    size = 10_000
+    record = Record((sized(Kind.EVENT, size), sized(Kind.THUMBNAIL, size)))
+    with Spool.open(tmp_path / "spool.db", max_bytes=4 * size) as spool:
+        for _ in range(2):
+            spool.put(lambda seq: record)
+        assert waiting(spool) == [(1, "event"), (1, "thumbnail"), (2, "event"), (2, "thumbnail")]
+        spool.put(lambda seq: Record((sized(Kind.EVENT, size),)))
+        assert waiting(spool) == [(1, "event"), (2, "event"), (2, "thumbnail"), (3, "event")]
+        spool.put(lambda seq: record)  # its own picture goes last of the pictures, but before an event
+        assert waiting(spool) == [(1, "event"), (2, "event"), (3, "event"), (4, "event")]
+        spool.put(lambda seq: Record((sized(Kind.EVENT, size),)))
+        assert waiting(spool) == [(2, "event"), (3, "event"), (4, "event"), (5, "event")]
+        assert (spool.lost().events, spool.lost().thumbnails) == (1, 3)
+        assert spool.depth().used_bytes == 4 * size
+    with Spool.open(tmp_path / "spool.db", max_bytes=2 * size) as spool:  # the counts are durable
+        assert waiting(spool) == [(4, "event"), (5, "event")]
+        assert (spool.lost().events, spool.lost().thumbnails) == (3, 3)
+
+
+def test_a_message_larger_than_the_bound_is_refused_whole(tmp_path):
+    with Spool.open(tmp_path / "spool.db", max_bytes=20_000) as spool:
+        put_event(spool)
+        with pytest.raises(MessageTooLarge, match=r"at most 20000 bytes.*got 40"):
+            with_picture(spool)
+        assert waiting(spool) == [(1, "event")]
+        assert spool.lost().events == 0
+        assert put_event(spool) == 2
+
+
+def test_what_is_set_aside_is_kept_out_of_the_way_and_gives_way_first(tmp_path):
+    size = 10_000
+    with Spool.open(tmp_path / "spool.db", max_bytes=3 * size) as spool:
+        for _ in range(3):
+            spool.put(lambda seq: Record((sized(Kind.EVENT, size),)))
+        second = spool.pending(9, alive_at=NOW)[1]
+        spool.set_aside(second.position, "0x87 Not authorized")
+        spool.set_aside(second.position, "again")
+        assert waiting(spool) == [(1, "event"), (3, "event")]
+        (refused,) = spool.refused()
+        assert (refused.seq, refused.topic, refused.reason) == (2, "t", "0x87 Not authorized")
+        assert (spool.lost().refused, spool.depth().refused, spool.depth().events) == (1, 1, 2)
+        spool.put(lambda seq: Record((sized(Kind.EVENT, size),)))
+        assert (spool.refused(), waiting(spool)) == ([], [(1, "event"), (3, "event"), (4, "event")])
+
+
+def test_open_infractions_outlive_the_process_until_closed(tmp_path):
+    with Spool.open(tmp_path / "spool.db") as spool:
+        spool.put(lambda seq: Record((event_message(seq),), opens=opened("a")))
+        spool.put(lambda seq: Record((event_message(seq),), opens=opened("b")))
+        with pytest.raises(RuntimeError):
+            spool.put(lambda seq: (_ for _ in ()).throw(RuntimeError()))
+        spool.put(lambda seq: Record((event_message(seq),), closes="a"))
+    with Spool.open(tmp_path / "spool.db") as spool:
+        assert spool.open_infractions() == [opened("b")]
+        spool.put(lambda seq: Record((event_message(seq),), closes="b"))
+        assert spool.open_infractions() == []
+
+
+def test_a_put_calls_whoever_waits(spool):
+    calls = []
+    spool.notify(lambda: calls.append(spool.depth().events))
+    put_event(spool)
+    spool.notify(None)
+    put_event(spool)
+    assert calls == [1]
+
+
+def test_put_and_release_from_two_threads(spool):
+    seen: list[int] = []
+
+    def drain() -> None:
+        while len(seen) < 300:
+            batch = spool.pending(16, alive_at=NOW)
+            seen.extend(s.seq for s in batch)
+            spool.release([s.position for s in batch])
+
+    reader = threading.Thread(target=drain, daemon=True)
+    reader.start()
+    for _ in range(300):
+        put_event(spool)
+    reader.join(20)
+    assert seen == list(range(1, 301))
+    assert spool.depth().used_bytes == 0
+
+
+def test_the_folder_and_the_file_are_private(tmp_path):
+    path = tmp_path / "a" / "state" / "spool.db"
+    with Spool.open(path) as spool:
+        put_event(spool)
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert {p.stat().st_mode & 0o777 for p in path.parent.iterdir()} == {0o600}
+
+
+def test_a_commit_waits_for_the_disk(spool):
+    """No test can cut the power: the two settings that a commit outlives it by are looked at instead."""
+    assert spool._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+def test_a_released_picture_does_not_stay_readable(tmp_path):
+    path = tmp_path / "spool.db"
+    needle = jpeg(1)[2000:2064]
+    with Spool.open(path) as spool:
+        with_picture(spool)
+    assert needle in path.read_bytes()
+    with Spool.open(path) as spool:
+        spool.release([s.position for s in spool.pending(9, alive_at=NOW)])
+    assert needle not in path.read_bytes()
+
+
+def test_two_daemons_on_one_spool_are_refused(tmp_path):
+    path = tmp_path / "spool.db"
+    with Spool.open(path), pytest.raises(SpoolLocked, match=f"spool.db is in use.*process {os.getpid()}"):
+        Spool.open(path)
+    Spool.open(path).close()
+
+
+def test_a_closed_spool_says_so(tmp_path):
+    spool = Spool.open(tmp_path / "spool.db")
+    spool.close()
+    spool.close()
+    with pytest.raises(SpoolError, match="closed"):
+        put_event(spool)
+
+
+@pytest.mark.parametrize("junk", [b"this is no database, " * 100, bytes(5000)])
+def test_a_file_that_is_no_database(tmp_path, junk):
+    path = tmp_path / "spool.db"
+    path.write_bytes(junk)
+    with pytest.raises(SpoolCorrupt, match=r"spool\.db.*move it away"):
+        Spool.open(path)
+    assert path.read_bytes() == junk
+    path.unlink()
+    Spool.open(path).close()  # the lock was given back
+
+
+def test_the_database_of_another_program_is_left_alone(tmp_path):
+    path = tmp_path / "spool.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE theirs (a)")
+    db.close()
+    with pytest.raises(SpoolCorrupt, match="another program"):
+        Spool.open(path)
+
+
+def test_a_spool_of_another_version(tmp_path):
+    path = tmp_path / "spool.db"
+    Spool.open(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(SpoolError, match="wanted version 1 of the spool, got 99"):
+        Spool.open(path)
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "state").write_text("")
+    with pytest.raises(SpoolUnwritable, match="state"):
+        Spool.open(tmp_path / "state" / "spool.db")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 0, b"size=2m") != 0:
+        pytest.skip(f"no tmpfs may be mounted here: {os.strerror(ctypes.get_errno())}")
+    yield folder
+    assert libc.umount2(str(folder).encode(), 2) == 0
+
+
+MS_RDONLY, MS_REMOUNT = 1, 32
+
+
+def test_a_full_disk_loses_nothing_and_works_again(small_disk):
+    path = small_disk / "spool.db"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(900_000))
+    with Spool.open(path) as spool:
+        kept: list[int] = []
+        with pytest.raises(SpoolFull, match=r"spool\.db.*free some space"):
+            kept.extend(with_picture(spool) for _ in range(100))
+        assert kept
+        assert waiting(spool) == [(seq, kind) for seq in kept for kind in ("event", "thumbnail")]
+        assert spool.lost().events == spool.lost().thumbnails == 0
+        ballast.unlink()
+        assert with_picture(spool) == kept[-1] + 1
+    with Spool.open(path) as spool:
+        assert [seq for seq, kind in waiting(spool) if kind == "event"] == [*kept, kept[-1] + 1]
+    assert integrity(path) == "ok"
+
+
+def test_a_disk_that_is_full_from_the_start(small_disk):
+    (small_disk / "ballast").write_bytes(bytes(1_900_000))
+    with contextlib.suppress(OSError), (small_disk / "rest").open("wb", buffering=0) as rest:
+        while rest.write(bytes(4096)):
+            pass
+    with pytest.raises(SpoolFull, match="free some space"):
+        Spool.open(small_disk / "state" / "spool.db")
+    (small_disk / "rest").unlink()
+    (small_disk / "ballast").unlink()
+    with Spool.open(small_disk / "state" / "spool.db") as spool:
+        assert put_event(spool) == 1
+
+
+def test_a_read_only_folder(small_disk):
+    path = small_disk / "state" / "spool.db"
+    assert libc.mount(b"tmpfs", str(small_disk).encode(), b"tmpfs", MS_REMOUNT | MS_RDONLY, b"") == 0
+    with pytest.raises(SpoolUnwritable, match=r"Read-only.*must be writable"):
+        Spool.open(path)
+
+
+def integrity(path: Path) -> str:
+    db = sqlite3.connect(path)
+    try:
+        return db.execute("PRAGMA integrity_check").fetchone()[0]
+    finally:
+        db.close()
+
+
+PUTTER = """
+import sys
+from pathlib import Path
+from edge.uplink.records import Kind, Outgoing, Record
+from edge.uplink.spool import Spool
+spool = Spool.open(Path(sys.argv[1]))
+print("session", spool.session, flush=True)
+while True:
+    picture = Outgoing(Kind.THUMBNAIL, "t", bytes(40_000), "x", "e")
+    seq = spool.put(lambda seq: Record((Outgoing(Kind.EVENT, "t", b"%d" % seq, "x", "e"), picture)))
+    print(seq, flush=True)
+"""
+
+
+def test_kill_9_in_the_middle_of_putting_loses_nothing_that_returned(tmp_path):
+    path = tmp_path / "spool.db"
+    last = 0
+    for session in (1, 3, 5):  # this test's own look at the spool is a session too
+        putter = subprocess.Popen([sys.executable, "-c", PUTTER, str(path)], stdout=subprocess.PIPE)
+        assert putter.stdout.readline() == b"session %d\n" % session
+        lines = [putter.stdout.readline() for _ in range(20 * session)]
+        putter.send_signal(signal.SIGKILL)
+        lines += putter.stdout.readlines()
+        putter.stdout.close()
+        putter.wait()
+        returned = [int(line) for line in lines if line.endswith(b"\n")]
+        assert returned == list(range(last + 1, last + 1 + len(returned)))
+        last = returned[-1]
+        with Spool.open(path) as spool:
+            got = spool.pending(100_000, alive_at=NOW)
+            events = [s.seq for s in got if s.message.kind is Kind.EVENT]
+            assert events == list(range(1, len(events) + 1))  # none missing, none twice
+            assert len(events) >= last  # one may have been kept and not yet said
+            assert [s.seq for s in got if s.message.kind is Kind.THUMBNAIL] == events
+            assert all(int(s.message.payload) == s.seq for s in got if s.message.kind is Kind.EVENT)
+            last = events[-1]
+        assert integrity(path) == "ok"
