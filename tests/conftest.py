@@ -1,9 +1,13 @@
 """What every test may ask for."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.broker import PROGRAM, Mosquitto
 
 SHARED = Path(os.environ.get("DESKWATCH_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -23,3 +27,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.shared)
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    if PROGRAM is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs mosquitto")
+        pytest.skip("no mosquitto here: apt install mosquitto")
+    folder = tmp_path / "mosquitto"
+    folder.mkdir()
+    broker = Mosquitto(folder)
+    yield broker
+    broker.stop(signal.SIGKILL)

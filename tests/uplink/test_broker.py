@@ -13,7 +13,8 @@ from edge.uplink.link import BrokerConfig, Connection, listen
 from edge.uplink.messages import Capture, decode_state
 from edge.uplink.records import Record
 from edge.uplink.signals import Publication, Wake
-from tests.uplink.conftest import TOPICS, collect, event_message, jpeg, quick_uplink, thumb_message, until
+from tests.broker import collect, until
+from tests.uplink.conftest import TOPICS, event_message, jpeg, quick_uplink, thumb_message
 
 FOUND = broker_module.shutil.which
 

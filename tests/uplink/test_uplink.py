@@ -19,21 +19,18 @@ from edge.uplink.link import BrokerConfig, Tls, listen
 from edge.uplink.messages import Capture, InvalidMessage, State, decode_event, decode_state
 from edge.uplink.records import Record, SpoolFull
 from edge.uplink.signals import Received
+from tests.broker import collect, free_port, subscribed, until
 from tests.uplink.conftest import (
     TOPICS,
     Relay,
     Scripted,
     birth,
-    collect,
     empty,
     event_message,
-    free_port,
     jpeg,
     put_event,
     quick_uplink,
-    subscribed,
     thumb_message,
-    until,
 )
 
 HOUR = dt.timedelta(hours=1)
@@ -304,6 +301,7 @@ def test_a_frozen_broker_does_not_slow_a_put(mosquitto, spool):
 UNIT = """
 import sys, time
 from pathlib import Path
+from tests.broker import *
 from tests.uplink.conftest import *
 spool = Spool.open(Path(sys.argv[1]))
 uplink = quick_uplink(spool, BrokerConfig("127.0.0.1", int(sys.argv[2]), "unit-1"))
