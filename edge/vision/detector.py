@@ -1,7 +1,7 @@
 """A model ready to look: letterbox, interpreter and decode, put together from a card."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -85,7 +85,7 @@ class Detector:
         if not view.letterbox.has_bars:
             return found
         to_frame = view.letterbox.to_frame
-        mapped = [replace(detection, box=to_frame(detection.box)) for detection in found]
+        mapped = [Detection(seen.label, seen.score, to_frame(seen.box)) for seen in found]
         return tuple([detection for detection in mapped if detection.box.area > 0.0])
 
     def _feed(self, pixels: Pixels) -> Array:

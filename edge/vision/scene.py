@@ -35,6 +35,8 @@ LINGER_S = 0.5
 It covers the instants in which a moving thing halts, and looks several times at what has come to rest. A lone
 change (a lamp, drifting light) costs one inference only.
 """
+LOOK_EVERY_S = 0.05
+"""In motion every frame is worth an inference, and more than twenty looks a second at it add nothing."""
 GAIN_MIN, GAIN_MAX = 0.25, 4.0
 """What exposure may do between two pictures: two stops either way."""
 LIT_GREY = 8.0
@@ -75,6 +77,9 @@ class SceneState:
     inferred_s: float = 0.0
     changed_s: float = float("-inf")
     motion_until_s: float = float("-inf")
+    looked_s: float = float("-inf")
+    scene: Scene | None = None
+    """Of the last look."""
 
 
 def look(
@@ -85,6 +90,8 @@ def look(
     `content` is uint8 RGB (h, w, 3) without letterbox bars, masked areas black. `max_age_s` bounds how old
     an inference may grow while nothing moves.
     """
+    if state.scene is not None and state.scene.infer and _in_motion(state, now_s):
+        return state, state.scene
     grey = np.asarray(cv2.cvtColor(content, cv2.COLOR_RGB2GRAY), np.uint8)
     half = np.asarray(cv2.pyrDown(grey), np.uint8)
     blocks = _means(half, grid_shape(*grey.shape))
@@ -93,14 +100,21 @@ def look(
     in_motion = changed and now_s - state.changed_s <= LINGER_S
     motion_until_s = now_s + LINGER_S if in_motion else state.motion_until_s
     infer = changed or now_s <= motion_until_s or now_s - state.inferred_s >= max_age_s
+    scene = Scene(grey, half, blocks, _open(state.open, blocks), changed, infer)
     after = SceneState(
         open=state.open,
         inferred=blocks if infer else state.inferred,
         inferred_s=now_s if infer else state.inferred_s,
         changed_s=now_s if changed and not first else state.changed_s,
         motion_until_s=motion_until_s,
+        looked_s=now_s,
+        scene=scene,
     )
-    return after, Scene(grey, half, blocks, _open(state.open, blocks), changed, infer)
+    return after, scene
+
+
+def _in_motion(state: SceneState, now_s: float) -> bool:
+    return state.looked_s <= now_s < min(state.looked_s + LOOK_EVERY_S, state.motion_until_s)
 
 
 def grid_shape(height_px: int, width_px: int) -> tuple[int, int]:

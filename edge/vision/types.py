@@ -41,8 +41,7 @@ class Box:
     def iou(self, other: "Box") -> float:
         """Return intersection over union, 0–1; 0 for two empty boxes."""
         shared = self.intersection(other)
-        union = self.area + other.area - shared
-        return shared / union if union > 0.0 else 0.0
+        return shared / (self.area + other.area - shared) if shared > 0.0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
