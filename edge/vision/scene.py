@@ -35,8 +35,8 @@ LINGER_S = 0.5
 It covers the instants in which a moving thing halts, and looks several times at what has come to rest. A lone
 change (a lamp, drifting light) costs one inference only.
 """
-LOOK_EVERY_S = 0.05
-"""In motion every frame is worth an inference, and more than twenty looks a second at it add nothing."""
+LOOK_EVERY_S = 0.09
+"""In motion every frame is worth an inference, and more than eleven looks a second at it add nothing."""
 GAIN_MIN, GAIN_MAX = 0.25, 4.0
 """What exposure may do between two pictures: two stops either way."""
 LIT_GREY = 8.0
