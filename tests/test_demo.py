@@ -1,0 +1,112 @@
+"""The demo as a newcomer runs it: real footage, a real broker, and what arrived there."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).parent / "deskwatch"
+
+
+def demo(shared, out, *arguments):
+    environment = {**os.environ, "DESKWATCH_SHARED": str(shared), "DESKWATCH_MODELS": str(shared / "models")}
+    return subprocess.run(
+        [COMMAND, "demo", "--out", out, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def shown(shared, tmp_path_factory):
+    """Two clips in turn, in real time: a phone in a hand, then two people."""
+    out = tmp_path_factory.mktemp("demo")
+    sources = [
+        shared / "photos" / "phone-in-hand.jpg",
+        shared / "clips" / "head-pose-face-detection-female-and-male.gif",
+    ]
+    done = demo(shared, out, "--json", "--source", *sources)
+    assert done.returncode == 0, done.stderr
+    return out, [json.loads(line) for line in done.stdout.splitlines()], done
+
+
+def events(messages):
+    return [m["payload"] for m in messages if m["topic"].endswith("/event")]
+
+
+def test_all_arrives_in_order_none_twice_none_missing(shown):
+    _, messages, _ = shown
+    got = events(messages)
+    assert [event["data"]["seq"] for event in got] == list(range(1, len(got) + 1))
+    assert len({event["id"] for event in got}) == len(got)
+    opened = {event["id"]: event["subject"] for event in got if ".opened." in event["type"]}
+    closed = [event["data"]["opened_id"] for event in got if ".closed." in event["type"]]
+    assert sorted(opened.values()) == ["extra-person", "phone"]
+    assert sorted(closed) == sorted(opened)
+    assert all(set(message) == {"topic", "qos", "retain", "payload"} for message in messages)
+    assert {message["qos"] for message in messages} == {1}
+
+
+def test_each_picture_comes_after_its_event_and_is_saved_as_it_came(shown):
+    out, messages, _ = shown
+    topics = [message["topic"] for message in messages]
+    thumbs = {
+        t.rpartition("/")[2]: m["payload"] for t, m in zip(topics, messages, strict=True) if "/thumb/" in t
+    }
+    for event in events(messages):
+        if ".opened." not in event["type"]:
+            continue
+        picture = thumbs[event["id"]]
+        place = [m["payload"] is event for m in messages].index(True)
+        assert topics.index(event["data"]["thumbnail"]["topic"]) > place
+        saved = (out / f"{event['id']}.jpg").read_bytes()
+        assert picture == {"bytes": len(saved), "sha256": hashlib.sha256(saved).hexdigest()}
+        assert event["data"]["thumbnail"]["sha256"] == picture["sha256"]
+
+
+def test_the_state_goes_from_birth_to_goodbye(shown):
+    _, messages, _ = shown
+    states = [m["payload"] for m in messages if m["topic"].endswith("/state")]
+    assert states[0]["online"]
+    assert "watching" in [state["capture"] for state in states]
+    assert not states[-1]["online"]
+    assert all(m["retain"] for m in messages if m["topic"].endswith("/state"))
+
+
+def test_the_page_holds_every_event_and_picture_and_asks_nobody_for_anything(shown):
+    out, messages, _ = shown
+    page = (out / "page.html").read_text("utf-8")
+    for event in events(messages):
+        if ".opened." in event["type"]:
+            assert event["id"] in page
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "http" not in page.replace("http-equiv", "")
+    assert "<script" not in page
+
+
+def test_it_says_what_it_does(shown):
+    _, _, done = shown
+    assert "broker: " in done.stderr
+    assert "page.html" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_stops_when_told_and_falls_back_to_the_shared_footage(shared, tmp_path):
+    done = demo(shared, tmp_path, "--json", "--for", "4")
+    assert done.returncode == 0
+    assert "no model and no clip of its own yet" in done.stderr
+    assert [json.loads(line) for line in done.stdout.splitlines()][-1]["payload"]["online"] is False
+
+
+def test_without_any_footage_it_says_what_to_do(shared, tmp_path):
+    done = demo(tmp_path / "nowhere", tmp_path)
+    assert done.returncode == 2
+    assert "wanted a clip to play" in done.stderr
+    assert "--source" in done.stderr
