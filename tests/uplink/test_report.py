@@ -1,0 +1,140 @@
+"""From verdicts to records: what an event says, and what happens when the spool cannot take it."""
+
+import datetime as dt
+import random
+
+import pytest
+
+from edge.evidence.thumbnail import Jpeg
+from edge.policy.document import Continuous, ObjectRule, PeopleRule, Policy, Shift, TamperRule
+from edge.policy.judge import Answer, Closed, Ended, Finding, Opened
+from edge.uplink.messages import Model, Topics, decode_event
+from edge.uplink.records import Kind, OpenInfraction, SpoolFull
+from edge.uplink.report import Origin, Reporter
+from edge.vision.types import Blind, Box, Track
+
+NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
+ORIGIN = Origin(Topics("acme", "cam-1"), "boot", Model(name="ssd", sha256="ab" * 32))
+PHONE = ObjectRule(id="phone", labels=("cell phone",), hold_s=2)
+EXTRA = PeopleRule(id="extra-person", max=1)
+BLOCKED = TamperRule(id="blocked")
+POLICY = Policy(
+    schema="policy/1",
+    version=9,
+    issued_at=NOON,
+    expires_at=NOON + dt.timedelta(days=1),
+    timezone="UTC",
+    shifts=(Shift(days=("mon",), start="00:00", end="24:00"),),
+    watch=Continuous(),
+    rules=(PHONE, EXTRA, BLOCKED),
+)
+JPEG = Jpeg(b"\xff\xd8picture", 4, 3)
+
+
+class Shelf:
+    """Numbers and keeps records; refuses while `full`."""
+
+    def __init__(self):
+        self.records, self.full = [], False
+
+    def put(self, build):
+        if self.full:
+            raise SpoolFull("the disk is full")
+        self.records.append(build(len(self.records) + 1))
+
+    @property
+    def events(self):
+        return [decode_event(record.messages[0].payload) for record in self.records]
+
+
+@pytest.fixture
+def shelf():
+    return Shelf()
+
+
+@pytest.fixture
+def reporter(shelf):
+    return Reporter(ORIGIN, shelf.put, random.Random(1), lambda: True)
+
+
+def track(label="cell phone", score=0.8):
+    return Track(1, label, score, Box(0.1, 0.2, 0.3, 0.4), 0.0, 0.0, seen=True)
+
+
+def opened(rule=PHONE, *tracks, blind=frozenset()):
+    return Opened(rule, 10.0, 12.5, Finding(Answer.YES, tracks, blind))
+
+
+def test_an_opened_event_says_what_was_seen_since_when(reporter, shelf):
+    reporter.opened(opened(PHONE, track(score=0.7), track(score=0.8)), JPEG, POLICY, NOON)
+    (event,) = shelf.events
+    assert event.time == "2026-11-24T12:00:00.000Z"
+    assert event.data.since_at == "2026-11-24T11:59:57.500Z"
+    assert (event.data.labels, event.data.score) == (("cell phone",), 0.8)
+    assert event.data.boxes == ((0.1, 0.2, 0.3, 0.4),) * 2
+    assert (event.data.policy_version, event.data.rule.kind) == (9, "object")
+    message, picture = shelf.records[0].messages
+    assert (message.kind, picture.kind) == (Kind.EVENT, Kind.THUMBNAIL)
+    assert picture.event_id == event.id
+    assert picture.topic.endswith(f"/thumb/{event.id}")
+    assert picture.expires_at == NOON + dt.timedelta(days=20)
+    assert event.data.thumbnail.sha256 == JPEG.sha256
+
+
+def test_a_people_event_says_how_many_and_not_where(reporter, shelf):
+    reporter.opened(opened(EXTRA, track("person"), track("person")), None, POLICY, NOON)
+    (event,) = shelf.events
+    assert (event.data.people, event.data.boxes, event.data.thumbnail) == (2, (), None)
+
+
+def test_a_tamper_event_names_the_cause(reporter, shelf):
+    reporter.opened(opened(BLOCKED, blind=frozenset({Blind.COVERED})), None, POLICY, NOON)
+    assert shelf.events[0].data.labels == ("covered",)
+    assert shelf.events[0].data.score is None
+
+
+def test_a_closed_event_points_at_the_opened_one(reporter, shelf):
+    reporter.opened(opened(), None, POLICY, NOON)
+    reporter.closed(Closed(PHONE, 7.25, Ended.LOST_SIGHT), POLICY, NOON)
+    first, second = shelf.events
+    assert second.data.opened_id == first.id != second.id
+    assert (second.data.duration_s, second.data.reason) == (7.25, "lost-sight")
+    assert shelf.records[0].opens.event_id == shelf.records[1].closes == first.id
+
+
+def test_what_was_open_when_the_unit_died_is_closed_as_long_as_it_is_known_to_have_lasted(reporter, shelf):
+    left = OpenInfraction("e1", "phone", "object", NOON - dt.timedelta(seconds=5), NOON)
+    reporter.close_left_open([left], POLICY, NOON + dt.timedelta(hours=1))
+    (event,) = shelf.events
+    assert (event.data.opened_id, event.data.duration_s, event.data.reason) == ("e1", 5.0, "restarted")
+
+
+def test_a_full_spool_delays_events_in_order_and_loses_none(reporter, shelf):
+    shelf.full = True
+    reporter.opened(opened(), JPEG, POLICY, NOON)
+    reporter.closed(Closed(PHONE, 1.0, Ended.ENDED), POLICY, NOON)
+    assert shelf.records == []
+    assert reporter.waiting == 2
+    assert reporter.flush() is False
+    shelf.full = False
+    assert reporter.flush() is True
+    assert [event.data.seq for event in shelf.events] == [1, 2]
+    assert shelf.events[1].data.opened_id == shelf.events[0].id
+
+
+def test_what_waits_is_bounded_and_what_is_given_up_is_counted(reporter, shelf):
+    shelf.full = True
+    for _ in range(Reporter.MAX_WAITING + 3):
+        reporter.opened(opened(), None, POLICY, NOON)
+    assert (reporter.waiting, reporter.given_up) == (Reporter.MAX_WAITING, 3)
+    shelf.full = False
+    reporter.flush()
+    assert len(shelf.records) == Reporter.MAX_WAITING
+
+
+def test_ids_come_from_the_chance_that_is_handed_in(shelf):
+    for seed in (1, 1, 2):
+        Reporter(ORIGIN, shelf.put, random.Random(seed), lambda: False).opened(opened(), None, POLICY, NOON)
+    first, same, other = shelf.events
+    assert first.id == same.id != other.id
+    assert first.data.clock == "unsynchronised"
