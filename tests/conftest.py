@@ -9,7 +9,7 @@ import pytest
 
 from tests.broker import PROGRAM, Mosquitto
 
-SHARED = Path(os.environ.get("DESKWATCH_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("DESKWATCH_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 
 
 @pytest.fixture(scope="session")
