@@ -12,11 +12,12 @@ from edge.backoff import Backoff
 from edge.capture.frame import Camera, CameraError, EndOfFootage, Frame, Pixels
 from edge.clock import Clock
 from edge.evidence.thumbnail import Album, Jpeg, encode, keep_best
-from edge.policy.document import Policy, Polygon
+from edge.policy.document import Policy
 from edge.policy.judge import Closed, Ended, Judgement, JudgeState, Opened, interrupt, judge, pause
-from edge.policy.schedule import Off, ScheduleState, schedule
+from edge.policy.schedule import Look, Off, ScheduleState, schedule
 from edge.uplink.messages import Capture
 from edge.vision.detector import View
+from edge.vision.mask import Polygon
 from edge.vision.scene import SceneState, look, open_blocks
 from edge.vision.tamper import TamperState, examine
 from edge.vision.tracker import TracksState, follow
@@ -25,13 +26,18 @@ from edge.vision.types import Blind, Detection, Sight
 log = logging.getLogger(__name__)
 
 FRAME_TIMEOUT_S = 5.0
+STALE_S = 2.0
+"""A frame that is older than this when it comes says nothing of the present."""
 REOPEN = Backoff(base_s=1.0, cap_s=30.0)
 
 _OFF = {
     Off.OFF_SHIFT: Capture.OFF_SHIFT,
     Off.BETWEEN_CHECKS: Capture.BETWEEN_CHECKS,
     Off.POLICY_EXPIRED: Capture.OFF_SHIFT,
+    Off.POLICY_NOT_YET: Capture.OFF_SHIFT,
 }
+_PLAIN = (Off.OFF_SHIFT, Off.BETWEEN_CHECKS)
+"""Reasons that the capture state says already."""
 
 
 class Looker(Protocol):
@@ -43,6 +49,10 @@ class Looker(Protocol):
 
     def detect(self, view: View) -> tuple[Detection, ...]:
         """Return what is in a view."""
+        ...
+
+    def forget(self) -> None:
+        """Wipe every picture that is still in memory."""
         ...
 
 
@@ -126,17 +136,22 @@ class Watch:
     def _turn(self) -> None:
         self._outcome.turn()
         self._take_policy()
-        off_s = self._ask_schedule()
-        if off_s is not None:
-            self._clock.sleep(off_s)
+        when = self._ask_schedule()
+        if when.off is not None:
+            self._clock.sleep(max(0.001, self._left_s(when)))  # wall time ends at microseconds: do not spin
             return
         try:
             self._camera.open()
-            with self._camera.frame(FRAME_TIMEOUT_S) as frame:
-                self.carry(frame)
+            with self._camera.frame(min(FRAME_TIMEOUT_S, self._left_s(when))) as frame:
+                if frame.captured_at < when.until_at:
+                    self.carry(frame)
             self._faults_in_a_row = 0
         except CameraError as error:
-            self._bear(error)
+            if self._left_s(when) > 0.0:  # else the shift ended while we waited
+                self._bear(error)
+
+    def _left_s(self, when: Look) -> float:
+        return max(0.0, (when.until_at - self._clock.now_at()).total_seconds())
 
     def carry(self, frame: Frame) -> None:
         """Carry one frame from the camera to the spool."""
@@ -144,6 +159,8 @@ class Watch:
         view = self._detector.view(frame.pixels, policy.masks)
         memory.scene, scene = look(memory.scene or _first_scene(view), view.content, now_s)
         memory.tamper, blind = examine(memory.tamper, scene, now_s, self._frozen_after_s)
+        if self._clock.now_s() - now_s > STALE_S:
+            blind |= {Blind.STALE}
         detections = self._detector.detect(view) if scene.infer else None
         memory.tracks, tracks = follow(memory.tracks, detections, scene, now_s)
         sight = Sight(tracks, blind)
@@ -172,36 +189,41 @@ class Watch:
         policy = self._policy_now()
         if policy is not self._policy:
             self._stand_down(Ended.POLICY_CHANGED)
-            self._policy = policy
+            self._policy, self._schedule = policy, None
 
-    def _ask_schedule(self) -> float | None:
-        """Return for how long to stay off; None: watch now."""
-        on_hold = bool(self._found.on_hold)
+    def _ask_schedule(self) -> Look:
+        """Return whether to watch now; if not, the camera is closed."""
         now_at, now_s, chance = self._clock.now_at(), self._clock.now_s(), self._chance.random()
-        self._schedule, when = schedule(self._schedule, self._policy, now_at, now_s, chance, on_hold=on_hold)
-        if when.off is None:
-            return None
-        self._stand_down(None if when.off is Off.BETWEEN_CHECKS else Ended.OFF_SHIFT)
-        self._tell(_OFF[when.off], when.off.value)
-        return when.wait_s
+        undecided = self._found.undecided
+        self._schedule, when = schedule(
+            self._schedule, self._policy, now_at, now_s, chance, undecided=undecided
+        )
+        if when.off is not None:
+            self._stand_down(None if when.off is Off.BETWEEN_CHECKS else Ended.OFF_SHIFT)
+            self._tell(_OFF[when.off], "" if when.off in _PLAIN else when.off.value)
+        return when
 
     def _stand_down(self, ended: Ended | None) -> None:
         """Close the camera and forget what it saw. Without a reason what is open stays open."""
-        self._camera.close()
+        self._close()
         if ended is None:
-            # What it learned of focus and background (block means, no picture) serves the next check.
-            self._memory = Memory(tamper=replace(self._memory.tamper, last=None))
             self._judge, self._found = pause(self._judge), Judgement()
         else:
             self._memory = Memory()
             self._judge, closed = interrupt(self._judge, self._policy.rules, ended)
             self._report(Judgement(closed), self._clock.now_at())
 
+    def _close(self) -> None:
+        """Close the camera; no picture stays behind, only what was learned of focus and background."""
+        self._camera.close()
+        if self._memory.scene is not None:
+            self._detector.forget()
+        self._memory = Memory(tamper=replace(self._memory.tamper, last=None))
+
     def _bear(self, error: CameraError) -> None:
         """Close a camera that fails, tell the rules that nothing can be told, and wait to try again."""
         self.counts.camera_faults += 1
-        self._camera.close()
-        self._memory.scene = None
+        self._close()
         now_s = self._clock.now_s()
         sight = Sight((), frozenset({Blind.STALLED}))
         self._judge, found = judge(self._judge, self._policy.rules, sight, self._last_beat_s(), now_s)

@@ -1,5 +1,7 @@
 """The watch loop on a stepped clock: what it captures, when it does not, and what it makes of it."""
 
+import contextlib
+import dataclasses
 import datetime as dt
 import functools
 import itertools
@@ -15,6 +17,8 @@ from edge.clock import SteppedClock
 from edge.policy.document import Policy, parse_policy
 from edge.policy.judge import Closed, Ended, Opened
 from edge.uplink.messages import Capture
+from edge.vision.detector import Detector
+from edge.vision.model_file import find_card
 from edge.vision.standin import ColourDetector
 from edge.watch import Watch
 
@@ -26,6 +30,7 @@ RULES = (
     '{"id": "absent", "kind": "people", "min": 1, "hold_s": 20},'
     '{"id": "camera-blocked", "kind": "tamper", "hold_s": 5}'
 )
+ABSENT_SOON = '{"id": "absent", "kind": "people", "min": 1, "hold_s": 5}'
 
 
 def policy(
@@ -138,11 +143,65 @@ def test_off_shift_no_frame_is_taken_and_the_camera_stays_closed():
     rig = Rig(lambda n: desk(number=n), night, until_s=3 * 3600).run()
     opens = [entry for entry in rig.camera.record if entry == "open"]
     assert len(opens) == 1
-    # One minute of ten frames a second, from 14:00 on.
-    assert 590 <= rig.watch.counts.frames <= 601
+    # One minute of ten frames a second, from 14:00 on; the end itself is off shift.
+    assert 590 <= rig.watch.counts.frames <= 600
     assert rig.told.captures == [Capture.OFF_SHIFT, Capture.WATCHING, Capture.OFF_SHIFT, Capture.STOPPED]
     assert rig.told.of("capture")[1][0] == pytest.approx(7200, abs=0.2)
     assert rig.told.of("capture")[2][0] == pytest.approx(7260, abs=0.2)
+
+
+def test_no_frame_at_or_past_the_end_of_a_shift_is_looked_at():
+    """The camera gives a frame every 3.7 s, so that one falls due just after the end."""
+    short = policy(shift='"start": "12:00", "end": "12:01"')
+    rig = Rig(lambda n: desk(number=n), short, until_s=300)
+    rig.camera = StandInCamera(rig.clock, lambda n: desk(number=n), fps=1 / 3.7)
+    watch = Watch(rig.camera, rig.detector, lambda: short, rig.told, rig.clock, random.Random(1))
+    seen = []
+    watch.carry = lambda frame: seen.append(frame.captured_s)
+    watch.run(rig.told.stop)
+    assert len(seen) == 17
+    assert max(seen) < 60.0
+    assert watch.counts.camera_faults == 0
+    assert rig.camera.record[-1] == "close"
+
+
+def test_an_infraction_that_ends_in_a_short_check_is_closed_in_it():
+    """A release of 5 s does not fit into looks of 3 s: the look goes on until it is decided."""
+    spot = policy(watch='{"mode": "spot", "mean_interval_s": 60, "burst_s": 3}')
+
+    class Leaving(Rig):
+        def scene(self, number):
+            return desk(phone=self.clock.now_s() < 600, number=number)
+
+    rig = Leaving(lambda n: None, spot, until_s=3600)
+    rig.camera._scene = rig.scene
+    rig.run()
+    assert [entry[2] for entry in rig.told.of("opened")] == ["phone"]
+    ((closed_s, _, _, closed),) = rig.told.of("closed")
+    assert closed.reason is Ended.ENDED
+    assert 600 < closed_s < 1200
+
+
+def test_a_frame_that_comes_late_tells_nothing():
+    rig = Rig(lambda n: desk(person=n < 20, number=n), policy(rules=ABSENT_SOON), frames=200)
+    whole = rig.camera.frame
+
+    @contextlib.contextmanager
+    def late(timeout_s):
+        with whole(timeout_s) as frame:
+            yield dataclasses.replace(frame, captured_s=frame.captured_s - 2.5)
+
+    rig.camera.frame = late
+    assert rig.run().told.of("opened") == []
+    fresh = Rig(lambda n: desk(person=n < 20, number=n), policy(rules=ABSENT_SOON), frames=200).run()
+    assert [entry[2] for entry in fresh.told.of("opened")] == ["absent"]
+
+
+def test_a_camera_whose_view_is_masked_whole_reports_no_empty_chair():
+    everything = '"masks": [[[0, 0], [1, 0], [1, 1], [0, 1]]],'
+    rig = Rig(lambda n: desk(person=False, number=n), policy(rules=ABSENT_SOON, more=everything), frames=200)
+    assert rig.run().told.of("opened") == []
+    assert ("blocked", "masked") in [entry[2:] for entry in rig.told.of("capture")]
 
 
 def test_the_end_of_the_shift_closes_what_is_open():
@@ -252,13 +311,48 @@ def test_a_static_scene_costs_few_inferences_and_a_held_object_still_opens():
     assert moved.detector.invocations == 200
 
 
-def test_no_picture_outlives_the_camera():
-    rig = Rig(lambda n: desk(phone=True, number=n), frames=15).run()
+@pytest.mark.parametrize("how", ["the end", "a fault", "a pause"])
+def test_no_picture_outlives_the_camera(how, shared):
+    """With the real detector: neither its buffers nor the interpreter's input keep what the camera saw."""
+    detector = Detector.load(find_card("ssd-mobilenet-v1-coco"), [shared / "models"], threads=1)
+    rules = '{"id": "phone", "kind": "object", "labels": ["cell phone"], "hold_s": 60}'
+    watch = (
+        '{"mode": "spot", "mean_interval_s": 30, "burst_s": 3}'
+        if how == "a pause"
+        else '{"mode": "continuous"}'
+    )
+    rig = Rig(lambda n: desk(number=n), policy(rules, watch=watch), frames=15 if how == "the end" else None)
+    rig.watch = Watch(rig.camera, detector, lambda: rig.policy, rig.told, rig.clock, random.Random(1))
+    if how == "a fault":
+        rig.camera.fail(Fault.LOST, at_frame=5)
+    closes = []
+    close = rig.camera.close
+
+    def closed():
+        close()
+        if rig.watch.counts.frames:
+            closes.append(rig.clock.now_s())
+            rig.told.stop_when = lambda: len(closes) > 1
+
+    rig.camera.close = closed
+    forgotten = []
+    forget = detector.forget
+    detector.forget = lambda: (forget(), forgotten.append(pictures_in(detector)))
+    rig.run()
+    assert closes
+    assert forgotten
+    assert all(most == 0 for most in forgotten)
     memory = rig.watch._memory
     assert memory.scene is None
     assert memory.tamper.last is None
     assert memory.album == {}
-    assert rig.told.of("opened") == []
+
+
+def pictures_in(detector):
+    """The brightest value in any buffer that a picture went through."""
+    letterbox, interpreter = detector._letterbox, detector.interpreter
+    fed = interpreter._tflite.get_tensor(interpreter._input_index)
+    return max(letterbox._picture.max(), fed.max(), *(half.max() for half in letterbox._halves), 0)
 
 
 def test_a_watch_that_is_told_to_stop_stops_within_a_turn():

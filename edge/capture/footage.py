@@ -5,6 +5,7 @@ A `Footage` is one play from start to end and knows nothing of clocks; `replay.p
 
 import math
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
@@ -16,6 +17,7 @@ from edge.capture.frame import FootageError, Pixels
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 IMAGE_MAX_BYTES = 256 * 1024 * 1024
+_WANTED = "an image, a folder of images, a video or a GIF"
 _LOOKBACK_S = 1.0
 """How far before the wanted moment a video is set down, so that the frame on show then is not passed."""
 _SEEK_S = 10.0
@@ -55,13 +57,17 @@ def recognise(
     source: Path, *, image_fps: float, hold_s: float, on_unreadable: Callable[[Path, str], None]
 ) -> Callable[[], Footage]:
     """Tell an image from a folder from a video, and return what opens a play of it. Raises FootageError."""
-    if source.is_dir():
+    try:
+        mode = source.stat().st_mode
+    except OSError as error:
+        got = "no such path" if isinstance(error, FileNotFoundError) else str(error.strerror)
+        raise FootageError(f"{source}: wanted {_WANTED}, got: {got}") from error
+    if stat.S_ISDIR(mode):
         names = _image_names(source)
         return lambda: Stills(source, names, image_fps, len(names), on_unreadable)
-    if not source.is_file():
-        got = "neither a file nor a folder" if source.exists() else "no such path"
-        raise FootageError(f"{source}: wanted an image, a folder of images, a video or a GIF, got {got}")
-    if source.suffix.lower() in IMAGE_SUFFIXES or _is_still(source):
+    if not stat.S_ISREG(mode):  # a FIFO would be waited for
+        raise FootageError(f"{source}: wanted {_WANTED}, got neither a file nor a folder")
+    if is_still(source):
         frames = max(1, math.ceil(hold_s * image_fps - 1e-9))  # 5 s at 10 fps is 50, whatever the rounding
         return lambda: Stills(source.parent, [source.name], image_fps, frames, on_unreadable)
     return lambda: Video(source)
@@ -115,7 +121,7 @@ class Stills:
         try:
             pixels = read_image(path)
         except FootageError as error:
-            self._on_unreadable(path, str(error))
+            self._on_unreadable(path, str(error).removeprefix(f"{path}: "))
             if len(self._names) == 1:
                 self._index = self._frames  # an image that cannot be read once is not read fifty times
             return None
@@ -202,22 +208,47 @@ class Video:
             self.cut_short = f"the GIF breaks off after {self.length_s:.2f} s"
 
 
-def read_image(path: Path) -> Pixels:
-    """Read one image upright (EXIF orientation applied): uint8 RGB (h, w, 3). Raises FootageError."""
-    quiet_opencv()
+def is_still(path: Path) -> bool:
+    """Return whether `path` is one image, by its suffix or else by its bytes; a GIF counts as a video.
+
+    False for a folder, and for what is missing or unreadable: opening it says why.
+    """
     try:
-        size_bytes = path.stat().st_size
-        if not 0 < size_bytes <= IMAGE_MAX_BYTES:
-            raise FootageError(f"wanted 1 to {IMAGE_MAX_BYTES} bytes, got {size_bytes}")
+        if not path.is_file():
+            return False
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            return True
+        with path.open("rb") as file:
+            if file.read(4) == b"GIF8":
+                return False
+    except OSError:
+        return False
+    return bool(cv2.haveImageReader(str(path)))
+
+
+def read_image(path: Path) -> Pixels:
+    """Read one image upright (EXIF orientation applied): uint8 RGB (h, w, 3).
+
+    Grey becomes RGB, 16 bits become 8, transparency is left out. Raises FootageError for all that is not a
+    whole image: also a JPEG or PNG that breaks off, and one of more than 2**30 pixels, OpenCV's own limit.
+    """
+    quiet_opencv()
+    wanted = f"{path}: wanted a whole image"
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a FIFO would be waited for
+            got = "a folder" if stat.S_ISDIR(status.st_mode) else "neither a file nor a folder"
+            raise FootageError(f"{wanted}, got {got}")
+        if not 0 < status.st_size <= IMAGE_MAX_BYTES:
+            raise FootageError(f"{wanted} of 1 to {IMAGE_MAX_BYTES} bytes, got {status.st_size}")
         data = np.fromfile(path, np.uint8)
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except OSError as error:
-        raise FootageError(f"cannot be read: {error.strerror}") from error
+        raise FootageError(f"{wanted}, got: {error.strerror}") from error
     except cv2.error as error:
-        raise FootageError(f"cannot be decoded: {error.err}") from error
+        raise FootageError(f"{wanted}, got one that OpenCV refuses: {error.err}") from error
     if picture is None:
-        got = f"{size_bytes} bytes that do not decode, beginning {_head(data)}"
-        raise FootageError(f"wanted a whole image, got {got}")
+        raise FootageError(f"{wanted}, got {data.size} bytes that do not decode, beginning {_head(data)}")
     return _rgb(cast("Pixels", picture))
 
 
@@ -264,17 +295,6 @@ def _rgb(bgr: Pixels) -> Pixels:
     return cast("Pixels", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
-def _is_still(path: Path) -> bool:
-    """Return whether a file without a known suffix is an image; a GIF counts as a video."""
-    try:
-        with path.open("rb") as file:
-            if file.read(4) == b"GIF8":
-                return False
-    except OSError as error:
-        raise FootageError(f"{path}: cannot be read: {error.strerror}") from error
-    return bool(cv2.haveImageReader(str(path)))
-
-
 def _lacks_gif_trailer(path: Path) -> bool:
     """Return whether this is a GIF without its trailer, 0x3B (GIF89a, section 27); it declares no length."""
     try:
@@ -292,7 +312,7 @@ def _image_names(folder: Path) -> list[str]:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise FootageError(f"{folder}: cannot be listed: {error.strerror}") from error
+        raise FootageError(f"{folder}: wanted a folder of images, got: {error.strerror}") from error
     images = sorted(name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         wanted = " ".join(sorted(IMAGE_SUFFIXES))

@@ -32,7 +32,10 @@ class Frame:
     _evidence: Callable[[], Pixels] | None = field(default=None, repr=False)
 
     def evidence(self) -> Pixels:
-        """Return the full-size picture of this moment; `pixels` itself where the camera has one stream."""
+        """Return the full-size picture of this moment; `pixels` itself where the camera has one stream.
+
+        Raises CameraLost or CameraStalled where the camera died or hangs since.
+        """
         return self.pixels if self._evidence is None else self._evidence()
 
 
@@ -40,18 +43,22 @@ class Camera(Protocol):
     """Where frames come from. Closed when made; `close` is idempotent, and after it the device is free."""
 
     def open(self) -> None:
-        """Open the device. Raises CameraAbsent or CameraBusy; opening an open camera does nothing."""
+        """Open the device; opening an open camera does nothing.
+
+        Raises CameraAbsent, CameraBusy, CameraStalled (the driver hangs), FootageError (of a replay).
+        """
         ...
 
     def frame(self, timeout_s: float) -> AbstractContextManager[Frame]:
         """Give the newest frame for the length of the `with`, waiting at most `timeout_s`.
 
-        Raises CameraStalled (no frame in time), CameraLost (the device died), EndOfFootage (a replay ends).
+        A driver that hangs may take two seconds more. Raises CameraStalled (no frame in time), CameraLost
+        (the device died), EndOfFootage (a replay ends).
         """
         ...
 
     def close(self) -> None:
-        """Close the device and forget its last frame."""
+        """Close the device and forget its last frame, within six seconds also of a driver that hangs."""
         ...
 
 
@@ -64,11 +71,11 @@ class CameraAbsent(CameraError):
 
 
 class CameraBusy(CameraError):
-    """Another program holds the camera: stop that program."""
+    """Another program holds the camera: stop it. Or our own calls hang in the driver: restart the process."""
 
 
 class CameraStalled(CameraError, TimeoutError):
-    """No frame in time: close the camera and open it again."""
+    """No frame in time, or the driver hangs: close the camera and open it again."""
 
 
 class CameraLost(CameraError):

@@ -1,89 +1,46 @@
 """A Raspberry Pi camera through picamera2: a small stream to detect on, a large one for evidence.
 
 The only importer of picamera2. What is said of it here holds for 0.3.17 to 0.3.36, by its sources.
+Each of its calls can hang, so a thread makes them (hang.py), and whoever waits has a deadline.
 """
 
-import datetime as dt
 import importlib
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
 
-from edge.capture.frame import CameraAbsent, CameraBusy, CameraError, CameraLost, CameraStalled, Frame, Pixels
+from edge.capture.frame import CameraError, CameraLost, CameraStalled, Frame, Pixels
+from edge.capture.hang import Caller, Stuck, captured
+from edge.capture.picamera_stack import (
+    Device,
+    Driver,
+    Mapped,
+    Request,
+    check_sizes,
+    checked,
+    converted,
+    open_error,
+    shut,
+)
 from edge.clock import Clock
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _BUFFERS = 4
 """One in our hands, one that picamera2 keeps as its newest, and two for the sensor to fill in turn."""
 _OPEN_TIMEOUT_S = 20.0
 _CLOSE_TIMEOUT_S = 5.0
-_STUCK_MAX = 3
-"""Threads that may hang in the driver at once; after that only a restart of the process helps."""
-_AGE_MAX_S = 10.0
-"""A frame older than this has a timestamp of another clock."""
-
-
-class Mapped(Protocol):
-    """A picamera2 MappedArray: the camera's own memory, valid inside its `with` only."""
-
-    @property
-    def array(self) -> Pixels:
-        """BGR888: RGB (h, w, 3), rows padded to the stride. YUV420: planes (h * 3 / 2, stride)."""
-        ...
-
-
-class Request(Protocol):
-    """A picamera2 CompletedRequest: one exposure, in all its streams, until it is released."""
-
-    def get_metadata(self) -> Mapping[str, Any]:
-        """Return the metadata of this exposure; SensorTimestamp is in ns since boot."""
-        ...
-
-    def release(self) -> None:
-        """Hand the buffers back to the camera."""
-        ...
-
-
-class Device(Protocol):
-    """What is used of a Picamera2 object."""
-
-    started: bool
-
-    def create_video_configuration(self, **options: object) -> dict[str, Any]: ...  # noqa: D102
-    def configure(self, camera_config: dict[str, Any]) -> None: ...  # noqa: D102
-    def camera_configuration(self) -> dict[str, Any]: ...  # noqa: D102
-    def start(self) -> None: ...  # noqa: D102
-    def capture_request(self, wait: bool) -> object: ...  # noqa: D102
-    def wait(self, job: object, timeout: float) -> object: ...  # noqa: D102
-    def cancel_all_and_flush(self) -> None: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
-
-
-class Driver(Protocol):
-    """The camera stack: the real one, or a stand-in."""
-
-    def open(self, number: int) -> Device:
-        """Acquire camera `number`. Raises ImportError, IndexError (no such camera), RuntimeError."""
-        ...
-
-    def stream_options(self) -> tuple[str, Any]:
-        """Return the format of the small stream, and the colour space that `cv2` converts YUV from."""
-        ...
-
-    def mapped(self, request: Request, stream: str) -> AbstractContextManager[Mapped]:
-        """Map the memory of a stream of `request`, without a copy."""
-        ...
+_CALL_TIMEOUT_S = 2.0
+"""For calls that take milliseconds: to map a buffer, to hand it back, to flush."""
+_FAILURES = (RuntimeError, OSError, ValueError, LookupError)
+"""What picamera2 and libcamera raise."""
 
 
 class Picamera2Driver:
@@ -132,79 +89,80 @@ class PiCamera:
         driver: Driver | None = None,
         boottime_s: Callable[[], float] = _boottime_s,
     ) -> None:
-        _check_sizes(evidence_px, detect_px)
+        check_sizes(evidence_px, detect_px)
         if not 0.1 <= fps <= 120.0:
             raise ValueError(f"fps: wanted 0.1 to 120, got {fps}")
         self._clock = clock
-        self._number = number
+        self._number, self._name = number, f"camera {number}"
         self._evidence_px, self._detect_px, self._fps = evidence_px, detect_px, fps
         self._driver = driver or Picamera2Driver()
         self._boottime_s = boottime_s
-        self._device: Device | None = None
-        self._width_px = 0
+        self._opened: _Opened | None = None
         self._rgb: Pixels | None = None
-        self._stuck: list[Future[Any]] = []
+        self._stuck = Stuck(self._name)
 
     def open(self) -> None:
         """Open and start the camera. Raises CameraAbsent, CameraBusy; CameraStalled if the driver hangs."""
-        if self._device is not None:
+        if self._opened is not None:
             return
-        self._stuck = [call for call in self._stuck if not call.done()]
-        if len(self._stuck) >= _STUCK_MAX:
-            raise CameraBusy(
-                f"camera {self._number}: {len(self._stuck)} calls hang in the driver: restart the process"
-            )
-        call = _call(self._started, f"open camera {self._number}")
+        self._stuck.admit()
+        caller = Caller(self._name)
         try:
-            self._device = call.result(_OPEN_TIMEOUT_S)
-        except CameraError:
+            device, width_px = caller.call(
+                self._started, _OPEN_TIMEOUT_S, "it open", late=lambda started: shut(started[0])
+            )
+        except BaseException:
+            self._stuck.retire(caller)
             raise
-        except TimeoutError as error:
-            call.add_done_callback(_shut_late)
-            self._stuck.append(call)
-            raise CameraStalled(
-                f"camera {self._number}: wanted it open in {_OPEN_TIMEOUT_S:g} s, the driver hangs"
-            ) from error
+        self._opened = _Opened(device, width_px, caller)
 
     @contextmanager
     def frame(self, timeout_s: float) -> Iterator[Frame]:
-        """Give the newest frame. Raises CameraStalled, CameraLost."""
-        device = self._device
-        if device is None:
-            raise CameraLost(f"camera {self._number}: wanted an open camera, got a closed one")
-        request = self._request(device, timeout_s)
-        evidence = _Evidence(self._driver, request)
+        """Give the newest frame. Raises CameraStalled, CameraLost.
+
+        If the driver hangs, CameraStalled comes up to two seconds after `timeout_s`.
+        """
+        opened = self._opened
+        if opened is None:
+            raise CameraLost(f"{self._name}: wanted an open camera, got a closed one")
+        # The thread is lent the buffer: if it hangs, and wakes later, it writes into one that nobody uses.
+        rgb, self._rgb = self._rgb, None
+        shot = opened.caller.call(
+            lambda: self._shot(opened, rgb, max(0.0, timeout_s)),
+            max(0.0, timeout_s) + _CALL_TIMEOUT_S,
+            "a frame",
+            late=lambda late: self._release(late.request),
+        )
+        self._rgb = shot.rgb
+        evidence = _Evidence(self._name, self._driver, opened.caller, shot.request)
+        captured_s, captured_at = captured(self._clock, shot.age_s)
         try:
-            yield self._frame(request, evidence)
+            yield Frame(shot.rgb[:, : opened.width_px], captured_s, captured_at, evidence)
         except BaseException:
-            evidence.over = True
-            with suppress(RuntimeError, OSError):  # the caller's error is the one to hear of
-                request.release()
+            with suppress(CameraError):  # the caller's error is the one to hear of
+                self._hand_back(opened.caller, evidence)
             raise
-        evidence.over = True
-        try:
-            request.release()
-        except (RuntimeError, OSError) as error:
-            raise CameraLost(f"camera {self._number}: does not take its buffer back: {error}") from error
+        self._hand_back(opened.caller, evidence)
 
     def close(self) -> None:
-        """Stop the camera and free it, within five seconds even if the driver hangs."""
-        device, self._device, self._rgb = self._device, None, None
-        if device is None:
+        """Stop the camera and free it, within six seconds even if the driver hangs."""
+        opened, self._opened, self._rgb = self._opened, None, None
+        if opened is None:
             return
-        call = _call(lambda: _shut(device), f"close camera {self._number}")
+        closer = Caller(self._name) if opened.caller.hung else opened.caller
         try:
-            call.result(_CLOSE_TIMEOUT_S)
-        except TimeoutError:
-            self._stuck.append(call)
-            log.error("camera %d: hangs on closing: only a restart of the process frees it", self._number)
+            closer.call(lambda: shut(opened.device), _CLOSE_TIMEOUT_S, "it closed")
+        except CameraStalled:
+            log.error("%s: hangs on closing: only a restart of the process frees it", self._name)
+        for caller in {opened.caller, closer}:
+            self._stuck.retire(caller)
 
-    def _started(self) -> Device:
-        """Acquire, configure and start the device; in a thread, as each of these can hang."""
+    def _started(self) -> tuple[Device, int]:
+        """Acquire, configure and start the device. Returns it, and the width of the small stream in px."""
         try:
             device = self._driver.open(self._number)
-        except (ImportError, OSError, ValueError, LookupError, RuntimeError) as error:
-            raise _open_error(self._number, error) from error
+        except (ImportError, *_FAILURES) as error:
+            raise open_error(self._number, error) from error
         try:
             lores, colour_space = self._driver.stream_options()
             period_us = round(1e6 / self._fps)
@@ -220,15 +178,28 @@ class PiCamera:
                     encode=None,
                 )
             )
-            self._width_px = _checked(device.camera_configuration(), lores)
+            width_px = checked(device.camera_configuration(), lores)
             device.start()
-        except (OSError, ValueError, LookupError, RuntimeError) as error:
-            _shut(device)
-            raise _open_error(self._number, error) from error
         except CameraError:
-            _shut(device)
+            shut(device)
             raise
-        return device
+        except _FAILURES as error:
+            shut(device)
+            raise open_error(self._number, error) from error
+        return device, width_px
+
+    def _shot(self, opened: "_Opened", rgb: Pixels | None, timeout_s: float) -> "_Shot":
+        """Take the newest exposure; in the thread."""
+        request = self._request(opened.device, timeout_s)
+        try:
+            stamp_ns = request.get_metadata().get("SensorTimestamp")
+            age_s = 0.0 if stamp_ns is None else self._boottime_s() - stamp_ns / 1e9
+            with self._driver.mapped(request, "lores") as lores:
+                return _Shot(request, converted(lores.array, rgb), age_s)
+        except (*_FAILURES, cv2.error) as error:
+            with suppress(CameraLost):
+                self._release(request)
+            raise CameraLost(f"{self._name}: its buffer cannot be read: {error}") from error
 
     def _request(self, device: Device, timeout_s: float) -> Request:
         # Not capture_request(wait=timeout_s): a wait of 0 would return the job, and a request that arrives
@@ -236,131 +207,65 @@ class PiCamera:
         try:
             job = device.capture_request(wait=False)
             try:
-                return cast("Request", device.wait(job, timeout=max(0.0, timeout_s)))
+                return cast("Request", device.wait(job, timeout=timeout_s))
             except (TimeoutError, CancelledError):
                 device.cancel_all_and_flush()
                 with suppress(TimeoutError, CancelledError):
                     return cast("Request", device.wait(job, timeout=0.01))
-        except (RuntimeError, OSError) as error:
-            raise CameraLost(f"camera {self._number}: died: {error}") from error
-        raise CameraStalled(f"camera {self._number}: wanted a frame in {timeout_s:g} s, got none")
+        except _FAILURES as error:
+            raise CameraLost(f"{self._name}: died: {error}") from error
+        raise CameraStalled(f"{self._name}: wanted a frame in {timeout_s:g} s, got none")
 
-    def _frame(self, request: Request, evidence: "_Evidence") -> Frame:
-        age_s = 0.0
-        stamp_ns = request.get_metadata().get("SensorTimestamp")
-        if stamp_ns is not None:
-            age_s = self._boottime_s() - stamp_ns / 1e9
-        if not 0.0 <= age_s <= _AGE_MAX_S:
-            age_s = 0.0
+    def _release(self, request: Request) -> None:
         try:
-            with self._driver.mapped(request, "lores") as lores:
-                pixels = self._converted(lores.array)
-        except (RuntimeError, OSError) as error:
-            raise CameraLost(f"camera {self._number}: its buffer cannot be read: {error}") from error
-        captured_at = self._clock.now_at() - dt.timedelta(seconds=age_s)
-        return Frame(pixels, self._clock.now_s() - age_s, captured_at, evidence)
+            request.release()
+        except _FAILURES as error:
+            raise CameraLost(f"{self._name}: does not take its buffer back: {error}") from error
 
-    def _converted(self, buffer: Pixels) -> Pixels:
-        """Return the small stream as RGB (h, w, 3) in our own memory, without the padding of its rows."""
-        if buffer.ndim == 3:
-            if self._rgb is None or self._rgb.shape != buffer.shape:
-                self._rgb = np.empty(buffer.shape, np.uint8)
-            np.copyto(self._rgb, buffer)
-            return self._rgb
-        # The planes are padded alike (U and V to half the stride), so cv2 takes the padding for picture.
-        self._rgb = cast("Pixels", cv2.cvtColor(buffer, cv2.COLOR_YUV2RGB_I420, dst=self._rgb))
-        return self._rgb[:, : self._width_px]
+    def _hand_back(self, caller: Caller, evidence: "_Evidence") -> None:
+        evidence.over = True
+        caller.call(lambda: self._release(evidence.request), _CALL_TIMEOUT_S, "its buffer taken back")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A camera that runs."""
+
+    device: Device
+    width_px: int
+    """Of the small stream, without the padding of its rows."""
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """One exposure, with its small stream converted."""
+
+    request: Request
+    rgb: Pixels
+    age_s: float
 
 
 @dataclass(slots=True)
 class _Evidence:
-    """The large stream of a request, copied when asked for: uint8 RGB (h, w, 3)."""
+    """The large stream of a request, copied when asked for: uint8 RGB (h, w, 3). Raises CameraError."""
 
+    name: str
     driver: Driver
+    caller: Caller
     request: Request
     over: bool = False
 
     def __call__(self) -> Pixels:
         if self.over:
             raise RuntimeError("evidence(): wanted inside the `with` of its frame, got after it")
-        with self.driver.mapped(self.request, "main") as main:
-            return np.array(main.array)
-
-
-def _call(function: Callable[[], T], name: str) -> Future[T]:
-    """Run `function` in a thread of its own, which may hang for ever without holding up the process."""
-    call: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            call.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
-            call.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return call
-
-
-def _shut_late(call: "Future[Device]") -> None:
-    """Close a device that opened after nobody waited for it any more."""
-    if call.exception() is None:
-        _shut(call.result())
-
-
-def _shut(device: Device) -> None:
-    """Close the device, also if it cannot be stopped.
-
-    `Picamera2.close` ends its event thread, stops the camera and releases it, and leaves it acquired if
-    stopping raises; with `started` false it does not stop it again. `Picamera2.stop` is not used: it waits
-    for ever for an event thread that died.
-    """
-    try:
-        device.close()
-    except Exception as error:  # noqa: BLE001 - libcamera raises what it likes, and the camera must be freed
-        log.warning("the camera does not stop, and is closed without: %s", error)
-        device.started = False
-        try:
-            device.close()
-        except Exception:
-            log.exception("the camera does not close: a restart of the process frees it")
-
-
-def _checked(configuration: Mapping[str, Any], lores: str) -> int:
-    """Check what libcamera made of the configuration; it may adjust it. Returns the small stream's width."""
-    for stream, wanted in (("main", "BGR888"), ("lores", lores)):
-        got = configuration[stream]["format"]
-        if got != wanted:
-            raise CameraAbsent(f"camera stream {stream}: wanted the format {wanted}, got {got}")
-    return int(configuration["lores"]["size"][0])
-
-
-def _check_sizes(evidence_px: tuple[int, int], detect_px: tuple[int, int]) -> None:
-    for name, (width, height) in (("evidence_px", evidence_px), ("detect_px", detect_px)):
-        if width % 2 or height % 2 or not (64 <= width <= 4608 and 64 <= height <= 3456):
-            raise ValueError(f"{name}: wanted even sides, 64 to 4608 by 64 to 3456, got {width}x{height}")
-    if detect_px[0] > evidence_px[0] or detect_px[1] > evidence_px[1]:
-        raise ValueError(f"detect_px: wanted at most evidence_px {evidence_px}, got {detect_px}")
-    if abs(detect_px[0] * evidence_px[1] / (detect_px[1] * evidence_px[0]) - 1.0) > 0.02:
-        raise ValueError(f"detect_px: wanted the shape of evidence_px {evidence_px}, got {detect_px}")
-
-
-def _open_error(number: int, error: BaseException) -> CameraError:
-    """Turn what picamera2 raises into what a person can act on; the cause is often two links down."""
-    links: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and len(links) < 8:
-        links.append(link)
-        link = link.__cause__
-    why = ": ".join(dict.fromkeys(str(each) or type(each).__name__ for each in links))
-    if isinstance(error, ImportError) or (isinstance(error, ValueError) and "numpy" in why):
-        hint = "apt install python3-picamera2, with a venv of --system-site-packages and the system's numpy"
-        return CameraAbsent(f"camera {number}: picamera2 cannot be imported: {why}: {hint}")
-    if "busy" in why.lower() or "acquire" in why.lower():
-        return CameraBusy(f"camera {number}: held by another program: {why}")
-    if isinstance(error, IndexError):
-        return CameraAbsent(
-            f"camera {number}: no such camera: check the cable and `rpicam-hello --list-cameras`"
+        return self.caller.call(
+            self._copied, _CALL_TIMEOUT_S, "its large stream", late=lambda _copy: self.request.release()
         )
-    if any(isinstance(each, PermissionError) for each in links):
-        return CameraAbsent(f"camera {number}: not permitted: add the user to the group video: {why}")
-    return CameraAbsent(f"camera {number}: cannot be opened: {why}")
+
+    def _copied(self) -> Pixels:
+        try:
+            with self.driver.mapped(self.request, "main") as main:
+                return np.array(main.array)
+        except _FAILURES as error:
+            raise CameraLost(f"{self.name}: its large stream cannot be read: {error}") from error

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.capture.frame import Frame, Pixels
-from edge.policy.document import Polygon, Thumbnail
+from edge.policy.document import Thumbnail
 from edge.policy.judge import Shot
+from edge.vision.mask import Polygon, masked_pixels
 from edge.vision.types import Box
 
 MOSAIC_BLOCKS = 16
@@ -58,7 +59,7 @@ def keep_best(
 
     Only `frame.evidence()` is read, only for a better shot, and no reference to it is kept.
     """
-    better = [s for s in shots if s.rule_id not in album or s.quality > album[s.rule_id].quality]
+    better = [s for s in shots if s.first or s.rule_id not in album or s.quality > album[s.rule_id].quality]
     if not better:
         return album
     pixels = _masked(frame.evidence(), masks)
@@ -104,13 +105,10 @@ def _masked(pixels: Pixels, masks: Sequence[Polygon]) -> Pixels:
     """Return `pixels` with the policy's polygons black; a copy only where there are any."""
     if not masks:
         return pixels
+    visible = np.array(pixels, copy=True, order="C")
     height, width = pixels.shape[:2]
-    masked = np.ascontiguousarray(pixels).copy()
-    for polygon in masks:
-        # Rounded outwards: fillPoly paints the pixels on the outline too.
-        corners = np.rint(np.asarray(polygon) * (width, height)).astype(np.int32)
-        cv2.fillPoly(masked, [corners], (0, 0, 0))
-    return masked
+    visible[masked_pixels(height, width, masks) > 0] = 0
+    return visible
 
 
 def _window(sharp: Sequence[Box], width: int, height: int) -> tuple[int, int, int, int]:

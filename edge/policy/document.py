@@ -5,22 +5,30 @@ sharpness outside the evidence box) has no key here at all.
 """
 
 import datetime as dt
-import re
 import zoneinfo
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from edge.border import locate
 from edge.errors import EdgeError
 
 MAX_POLICY_BYTES = 64_000
 RETAIN_MAX_DAYS = 20
 
-RuleId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\Z")]
-UnitId = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})\Z")]
+_RULE_ID = "1 to 64 lower-case letters, digits and -, the first no -"
+_UNIT_ID = "* or a unit's id: 1 to 64 letters, digits, . _ and -"
+_CLOCK = "HH:MM, 00:00 to 23:59"
+RuleId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\Z", description=_RULE_ID)]
+UnitId = Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})\Z", description=_UNIT_ID)]
+Start = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z", description=_CLOCK)]
+End = Annotated[
+    str,
+    Meta(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)\Z", description=f"{_CLOCK}, or 24:00"),
+]
 Label = Annotated[str, Meta(min_length=1, max_length=64)]
 Score = Annotated[float, Meta(gt=0.0, le=1.0)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -30,6 +38,8 @@ DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Cause = Literal["covered", "defocused", "moved", "frozen"]
 CAUSES: tuple[Cause, ...] = ("covered", "defocused", "moved", "frozen")
 Point = tuple[Share, Share]
+PERSON = "person"
+"""The label that `people` rules count."""
 Polygon = Annotated[tuple[Point, ...], Meta(min_length=3, max_length=32)]
 
 
@@ -42,6 +52,10 @@ class PolicyError(EdgeError):
         self.problem = problem
 
 
+class PolicyMissing(PolicyError):
+    """There is no policy to read: put one there (edge/defaults/policy.json is one), or correct the path."""
+
+
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -51,8 +65,8 @@ class Shift(_Part, frozen=True, kw_only=True):
 
     days: Annotated[tuple[Day, ...], Meta(min_length=1, max_length=7)]
     """The days on which it starts."""
-    start: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
-    end: Annotated[str, Meta(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)\Z")]
+    start: Start
+    end: End
     """An end before the start is on the next day; 24:00 is the midnight that ends the day."""
 
     def __post_init__(self) -> None:
@@ -139,6 +153,11 @@ class ObjectRule(_Scored, frozen=True, kw_only=True, tag="object"):
     def __post_init__(self) -> None:
         self._check_scores()
         _unique("labels", self.labels)
+        if PERSON in self.labels:
+            raise ValueError(
+                f"labels: people are counted by a rule of kind people, and never pictured sharp: "
+                f"wanted an object, got {PERSON!r}"
+            )
 
 
 class PeopleRule(_Scored, frozen=True, kw_only=True, tag="people"):
@@ -226,6 +245,8 @@ class Policy(_Part, frozen=True, kw_only=True):
             wanted = "an IANA name such as America/Bogota"
             raise ValueError(f"timezone: wanted {wanted}, got {self.timezone!r}") from error
         for index, polygon in enumerate(self.masks):
+            if _crosses(polygon):
+                raise ValueError(f"masks[{index}]: wanted sides that do not cross, got some that do")
             if _area(polygon) < 1e-6:
                 raise ValueError(f"masks[{index}]: wanted a polygon with an area, got points in a line")
 
@@ -240,31 +261,13 @@ def parse_policy(document: bytes) -> Policy:
     if len(document) > MAX_POLICY_BYTES:
         raise PolicyError("$", f"wanted at most {MAX_POLICY_BYTES} bytes, got {len(document)}")
     try:
-        return msgspec.json.decode(document, type=Policy)
-    except msgspec.ValidationError as error:
-        raise _located(str(error), document) from error
+        raw = msgspec.json.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PolicyError("$", f"wanted a JSON document, got something else: {error}") from error
-
-
-def _located(message: str, document: bytes) -> PolicyError:
-    """Return the error with the path of the very field, and with what was found there.
-
-    msgspec ends its messages with the path of the object; our own begin with `field: `.
-    """
-    problem, _, path = message.rpartition(" - at ")
-    problem, path = (problem, path.strip("`")) if problem else (message, "$")
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
-        wanted = "wanted a key of this format, got an unknown one"
-        return PolicyError(f"{path}.{unknown[1]}", f"{wanted}: {unknown[1]!r}")
-    if ours := re.match(r"([a-z_]+(?:\[[0-9]+\])?): ", problem):
-        return PolicyError(f"{path}.{ours[1]}", problem.removeprefix(ours[0]))
-    if problem.startswith("Expected") and "got" not in problem:
-        got: Any = msgspec.json.decode(document)
-        for key, index in re.findall(r"\.([^.\[]+)|\[([0-9]+)\]", path):
-            got = got[int(index)] if index else got[key]
-        problem = f"{problem}, got {str(got)[:80]!r}"
-    return PolicyError(path, problem)
+    try:
+        return msgspec.convert(raw, Policy)
+    except msgspec.ValidationError as error:
+        raise PolicyError(*locate(str(error), Policy, raw)) from error
 
 
 def read_policy(path: Path) -> Policy:
@@ -273,7 +276,7 @@ def read_policy(path: Path) -> Policy:
         with path.open("rb") as file:
             document = file.read(MAX_POLICY_BYTES + 1)
     except OSError as error:
-        raise PolicyError("$", f"{path}: wanted a policy file, got: {error.strerror}") from error
+        raise PolicyMissing("$", f"{path}: wanted a policy file, got: {error.strerror}") from error
     try:
         return parse_policy(document)
     except PolicyError as error:
@@ -297,10 +300,6 @@ def check_labels(policy: Policy, labels: Collection[str]) -> None:
                 pass
 
 
-PERSON = "person"
-"""The label that `people` rules count."""
-
-
 def _unique(what: str, values: tuple[str, ...]) -> None:
     twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
     if twice is not None:
@@ -311,3 +310,18 @@ def _area(polygon: tuple[Point, ...]) -> float:
     """Shoelace formula."""
     ring = zip(polygon, polygon[1:] + polygon[:1], strict=True)
     return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in ring)) / 2.0
+
+
+def _crosses(polygon: tuple[Point, ...]) -> bool:
+    """Tell whether two sides cross: each has the ends of the other on both its hands."""
+    sides = list(zip(polygon, polygon[1:] + polygon[:1], strict=True))
+    return any(
+        _hand(a, b, c) * _hand(a, b, d) < 0.0 and _hand(c, d, a) * _hand(c, d, b) < 0.0
+        for index, (a, b) in enumerate(sides)
+        for c, d in sides[:index]
+    )
+
+
+def _hand(a: Point, b: Point, c: Point) -> float:
+    """Return above 0 where c lies on one hand of the line from a to b, below 0 on the other."""
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])

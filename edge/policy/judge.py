@@ -18,6 +18,8 @@ UNSURE_S = 5.0
 """A hold is given up when the answer has been "cannot tell" for so long."""
 LOST_SIGHT_S = 30.0
 """An open infraction closes when the answer has been "cannot tell" for so long."""
+HOLD_BOUND = 10.0
+"""A hold is given up after so many times what it takes: seen now and then is not seen."""
 
 _OUT_OF_DATE = frozenset({Blind.STALLED, Blind.STALE, Blind.FROZEN})
 """What is in sight is not the present, so not even a "yes" can be told."""
@@ -75,6 +77,8 @@ class Holding:
     stepped_s: float
     last_yes: bool
     """Whether the step before said "yes", so that the time since then counts."""
+    best: Finding
+    """The "yes" of the highest score so far: the first of several."""
     unsure_since_s: float | None = None
 
 
@@ -84,8 +88,16 @@ class Open:
 
     since_s: float
     last_yes_s: float
-    no_since_s: float | None = None
+    stepped_s: float
+    no_s: float = 0.0
+    """Seconds of "no" since the last "yes"."""
+    last_no: bool = False
     unsure_since_s: float | None = None
+
+    @property
+    def ending(self) -> bool:
+        """Whether it may close soon: the answer is no longer "yes"."""
+        return self.last_yes_s != self.stepped_s
 
 
 RuleState = Clear | Holding | Open
@@ -102,6 +114,7 @@ class Opened:
     """When it was first seen, monotonic seconds."""
     now_s: float
     finding: Finding
+    """The best of the hold; the best shot is of the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +135,9 @@ class Shot:
     boxes: tuple[Box, ...]
     """What may be sharp: nothing, for any rule but an object's."""
     quality: float
-    """To compare shots of one rule: the higher, the better."""
+    """To compare shots of one hold: the higher, the better."""
+    first: bool
+    """The first of its hold: what an earlier one left is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +148,8 @@ class Judgement:
     shots: tuple[Shot, ...] = ()
     on_hold: frozenset[str] = frozenset()
     """Ids of the rules that wait for their verdict."""
+    undecided: bool = False
+    """Whether any rule waits to open or to close: a spot check should look on."""
 
 
 def judge(
@@ -153,9 +170,10 @@ def judge(
             verdicts.append(verdict)
         if rule.thumbnail and finding.answer is Answer.YES and _wants_shot(after[rule.id], verdict):
             boxes = tuple(track.box for track in finding.tracks) if isinstance(rule, ObjectRule) else ()
-            shots.append(Shot(rule.id, boxes, finding.score))
+            shots.append(Shot(rule.id, boxes, finding.score, first=_since_s(after[rule.id]) == now_s))
     on_hold = frozenset(rule_id for rule_id, now in after.items() if isinstance(now, Holding))
-    return after, Judgement(tuple(verdicts), tuple(shots), on_hold)
+    ending = any(isinstance(now, Open) and now.ending for now in after.values())
+    return after, Judgement(tuple(verdicts), tuple(shots), on_hold, bool(on_hold) or ending)
 
 
 def interrupt(
@@ -173,7 +191,7 @@ def interrupt(
 def pause(state: JudgeState) -> JudgeState:
     """Return the state to go on with after a time not watched: holds lapse, what is open stays open."""
     return {
-        rule_id: dataclasses.replace(now, no_since_s=None, unsure_since_s=None)
+        rule_id: dataclasses.replace(now, no_s=0.0, last_no=False, unsure_since_s=None)
         if isinstance(now, Open)
         else now
         for rule_id, now in state.items()
@@ -237,6 +255,10 @@ def _wants_shot(after: RuleState, verdict: Opened | Closed | None) -> bool:
     return isinstance(after, Holding) or isinstance(verdict, Opened)
 
 
+def _since_s(state: RuleState) -> float | None:
+    return None if isinstance(state, Clear) else state.since_s
+
+
 def _step(
     rule: Rule, before: RuleState, finding: Finding, now_s: float
 ) -> tuple[RuleState, Opened | Closed | None]:
@@ -244,11 +266,24 @@ def _step(
         case Clear(quiet_until_s):
             if finding.answer is not Answer.YES or now_s < quiet_until_s:
                 return before, None
-            return _hold(rule, Holding(now_s, 0.0, now_s, last_yes=False), finding, now_s)
+            return _begin(rule, finding, now_s)
         case Holding():
             return _hold(rule, before, finding, now_s)
         case Open():
             return _follow(rule, before, finding, now_s)
+
+
+def _begin(rule: Rule, finding: Finding, now_s: float) -> tuple[RuleState, Opened | None]:
+    holding = Holding(now_s, 0.0, now_s, last_yes=True, best=finding)
+    return _open_if_due(rule, holding)
+
+
+def _open_if_due(rule: Rule, holding: Holding) -> tuple[RuleState, Opened | None]:
+    # Sums of frame times fall short of a round hold by an ulp.
+    if holding.credited_s < rule.hold_s - 1e-6:
+        return holding, None
+    now_s = holding.stepped_s
+    return Open(holding.since_s, now_s, now_s), Opened(rule, holding.since_s, now_s, holding.best)
 
 
 def _hold(
@@ -258,38 +293,45 @@ def _hold(
     if finding.answer is Answer.NO:
         return Clear(), None
     elapsed_s = now_s - before.stepped_s
-    if finding.answer is Answer.UNKNOWN or elapsed_s > STALE_GAP_S:
-        unsure_since_s = before.stepped_s if before.unsure_since_s is None else before.unsure_since_s
-        if now_s - unsure_since_s > UNSURE_S:
-            restarts = finding.answer is Answer.YES
-            return (Holding(now_s, 0.0, now_s, last_yes=True) if restarts else Clear()), None
-        holding = Holding(
-            before.since_s, before.credited_s, now_s, last_yes=False, unsure_since_s=unsure_since_s
+    unsure_since_s = before.unsure_since_s
+    unsure = finding.answer is Answer.UNKNOWN or elapsed_s > STALE_GAP_S
+    if unsure and unsure_since_s is None:
+        unsure_since_s = before.stepped_s
+    too_long = now_s - before.since_s > HOLD_BOUND * (rule.hold_s + UNSURE_S)
+    if too_long or (unsure_since_s is not None and now_s - unsure_since_s > UNSURE_S):
+        return _begin(rule, finding, now_s) if finding.answer is Answer.YES else (Clear(), None)
+    if unsure:
+        unsure_state = dataclasses.replace(
+            before, stepped_s=now_s, last_yes=finding.answer is Answer.YES, unsure_since_s=unsure_since_s
         )
-        return holding, None
+        return unsure_state, None
     credited_s = before.credited_s + (elapsed_s if before.last_yes else 0.0)
-    # Sums of frame times fall short of a round hold by an ulp.
-    if credited_s >= rule.hold_s - 1e-6:
-        return Open(before.since_s, now_s), Opened(rule, before.since_s, now_s, finding)
-    return Holding(before.since_s, credited_s, now_s, last_yes=True), None
+    best = finding if finding.score > before.best.score else before.best
+    return _open_if_due(rule, Holding(before.since_s, credited_s, now_s, last_yes=True, best=best))
 
 
 def _follow(
     rule: Rule, before: Open, finding: Finding, now_s: float
 ) -> tuple[RuleState, Opened | Closed | None]:
-    """Keep the infraction open until the answer has been "no" for `release_s`, or long unknown."""
+    """Keep the infraction open until the answer was "no" for `release_s` in all, or long unknown."""
+    elapsed_s = now_s - before.stepped_s
     match finding.answer:
         case Answer.YES:
-            return Open(before.since_s, now_s), None
+            return Open(before.since_s, now_s, now_s), None
         case Answer.NO:
-            since_s = now_s if before.no_since_s is None else before.no_since_s
-            if now_s - since_s < rule.release_s:
-                return dataclasses.replace(before, no_since_s=since_s, unsure_since_s=None), None
+            counts = before.last_no and elapsed_s <= STALE_GAP_S
+            no_s = before.no_s + (elapsed_s if counts else 0.0)
+            if no_s < rule.release_s - 1e-6:
+                after = dataclasses.replace(
+                    before, stepped_s=now_s, no_s=no_s, last_no=True, unsure_since_s=None
+                )
+                return after, None
             reason = Ended.ENDED
         case Answer.UNKNOWN:
             since_s = now_s if before.unsure_since_s is None else before.unsure_since_s
             if now_s - since_s < LOST_SIGHT_S:
-                return dataclasses.replace(before, unsure_since_s=since_s), None
+                after = dataclasses.replace(before, stepped_s=now_s, last_no=False, unsure_since_s=since_s)
+                return after, None
             reason = Ended.LOST_SIGHT
     closed = Closed(rule, before.last_yes_s - before.since_s, reason)
     return Clear(quiet_until_s=now_s + rule.cooldown_s), closed

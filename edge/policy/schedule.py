@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from edge.policy.document import DAYS, Policy, Shift, Spot
+from edge.policy.judge import LOST_SIGHT_S
 
 RECHECK_S = 60.0
 """Longest sleep while off: wall clocks step, and the shift follows the wall clock."""
@@ -17,6 +18,7 @@ class Off(enum.StrEnum):
     OFF_SHIFT = "off-shift"
     BETWEEN_CHECKS = "between-checks"
     POLICY_EXPIRED = "policy-expired"
+    POLICY_NOT_YET = "policy-not-yet-valid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Burst:
 
     until_s: float
     limit_s: float
-    """It goes on past `until_s` while a rule is on hold, to a verdict, but never past this."""
+    """It goes on past `until_s` while a rule is undecided, to a verdict, but never past this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,47 +51,61 @@ ScheduleState = Burst | Waiting | None
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Whether to watch now; if not, why, and how long the state lasts at most."""
+    """Whether to watch now, and if not, why."""
 
     off: Off | None
-    wait_s: float
-    """Seconds after which to ask again: 0 while watching."""
+    until_at: dt.datetime
+    """Watching: no frame from this instant on. Off: ask again then."""
 
 
 def schedule(
-    state: ScheduleState, policy: Policy, now_at: dt.datetime, now_s: float, chance: float, *, on_hold: bool
+    state: ScheduleState, policy: Policy, now_at: dt.datetime, now_s: float, chance: float, *, undecided: bool
 ) -> tuple[ScheduleState, Look]:
     """Return the new state and whether to look now.
 
-    `chance` is uniform in [0, 1) and fresh at each call; `on_hold` says that a rule waits for its verdict.
+    `chance` is uniform in [0, 1) and fresh at each call; `undecided` says that a rule waits for its verdict.
     """
     if now_at >= policy.expires_at:
-        return None, Look(Off.POLICY_EXPIRED, RECHECK_S)
+        return None, _off(Off.POLICY_EXPIRED, now_at, RECHECK_S)
+    if now_at < policy.issued_at:
+        return None, _off(Off.POLICY_NOT_YET, now_at, (policy.issued_at - now_at).total_seconds())
     window = next_window(policy, now_at)
     if window is None or now_at < window.start_at:
         wait_s = RECHECK_S if window is None else (window.start_at - now_at).total_seconds()
-        return None, Look(Off.OFF_SHIFT, min(wait_s, RECHECK_S))
+        return None, _off(Off.OFF_SHIFT, now_at, wait_s)
+    end_at = min(window.end_at, policy.expires_at)
     if not isinstance(policy.watch, Spot):
-        return None, Look(None, 0.0)
-    return _spot(state, policy, policy.watch, now_s, chance, on_hold=on_hold)
+        return None, Look(None, end_at)
+    return _spot(state, policy, policy.watch, (now_at, now_s, end_at), chance, undecided=undecided)
 
 
 def _spot(
-    state: ScheduleState, policy: Policy, watch: Spot, now_s: float, chance: float, *, on_hold: bool
+    state: ScheduleState,
+    policy: Policy,
+    watch: Spot,
+    now: tuple[dt.datetime, float, dt.datetime],
+    chance: float,
+    *,
+    undecided: bool,
 ) -> tuple[ScheduleState, Look]:
     """Alternate waits of exponential length with bursts: memoryless, so no check foretells the next."""
+    now_at, now_s, end_at = now
     match state:
-        case Burst(until_s, limit_s) if now_s < until_s or (on_hold and now_s < limit_s):
-            return state, Look(None, 0.0)
+        case Burst(until_s, limit_s) if now_s < until_s or (undecided and now_s < limit_s):
+            return state, Look(None, end_at)
         case Waiting(until_s) if now_s < until_s:
-            return state, Look(Off.BETWEEN_CHECKS, min(until_s - now_s, RECHECK_S))
+            return state, _off(Off.BETWEEN_CHECKS, now_at, until_s - now_s)
         case Waiting():
-            longest_hold_s = max(rule.hold_s for rule in policy.rules)
-            burst = Burst(now_s + watch.burst_s, now_s + watch.burst_s + longest_hold_s)
-            return burst, Look(None, 0.0)
+            longest_s = max(LOST_SIGHT_S, *(max(rule.hold_s, rule.release_s) for rule in policy.rules))
+            burst = Burst(now_s + watch.burst_s, now_s + watch.burst_s + longest_s)
+            return burst, Look(None, end_at)
         case _:
             wait_s = -watch.mean_interval_s * math.log1p(-chance)
-            return Waiting(now_s + wait_s), Look(Off.BETWEEN_CHECKS, min(wait_s, RECHECK_S))
+            return Waiting(now_s + wait_s), _off(Off.BETWEEN_CHECKS, now_at, wait_s)
+
+
+def _off(why: Off, now_at: dt.datetime, wait_s: float) -> Look:
+    return Look(why, now_at + dt.timedelta(seconds=min(wait_s, RECHECK_S)))
 
 
 def next_window(policy: Policy, now_at: dt.datetime) -> Window | None:

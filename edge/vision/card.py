@@ -162,9 +162,9 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole model card, as `models/<name>.toml` holds it. docs/model-card.md explains every key."""
 
-    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9._-]*$", max_length=64)]
-    file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.tflite$", max_length=128)]
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=64)]
+    file: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.tflite\Z", max_length=128)]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     size_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)]
     licence: str
     labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=4096)]
@@ -176,7 +176,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     measured: dict[str, int | float | str] = {}
 
     def __post_init__(self) -> None:
-        used = [label for label in self.labels if label != UNUSED]
+        used = self.named_labels
         if doubled := sorted({label for label in used if used.count(label) > 1}):
             raise ValueError(f"labels: wanted each once, got {doubled} again")
         if unknown := sorted(set(self.threshold.labels) - set(used)):
@@ -185,6 +185,11 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise CardRefused(
                 f"labels: wanted things and `person`, got {personal}: no faces, emotions or biometrics"
             )
+
+    @property
+    def named_labels(self) -> tuple[str, ...]:
+        """What the model can tell of: `labels` without the unused."""
+        return tuple(label for label in self.labels if label != UNUSED)
 
     def threshold_of(self, label: str) -> float:
         """Return the least score of a detection of `label`, 0–1."""
@@ -208,6 +213,6 @@ def load_card(path: Path) -> Card:
         raise CardMissing(f"{path}: wanted a model card, got {error.strerror}") from error
     except CardRefused as error:
         raise CardRefused(f"{path}: {error}") from None
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise CardInvalid(f"{path}: {error}") from error
     return card

@@ -17,7 +17,8 @@ from edge.vision.card import (
 )
 from edge.vision.decode import make_decoder
 from edge.vision.interpreter import Array, Backend, Interpreter, Tensor, TfliteInterpreter
-from edge.vision.letterbox import Letterbox, Polygon
+from edge.vision.letterbox import Letterbox
+from edge.vision.mask import Polygon
 from edge.vision.model_file import check_model, find_model, model_folders
 from edge.vision.types import Detection
 
@@ -87,6 +88,12 @@ class Detector:
         to_frame = view.letterbox.to_frame
         mapped = [Detection(seen.label, seen.score, to_frame(seen.box)) for seen in found]
         return tuple([detection for detection in mapped if detection.box.area > 0.0])
+
+    def forget(self) -> None:
+        """Overwrite the last picture, and what the model made of it, with black."""
+        if self._letterbox is not None:
+            self._letterbox.wipe()
+            self.interpreter.invoke(np.zeros(self.interpreter.input.shape, self.interpreter.input.dtype))
 
     def _feed(self, pixels: Pixels) -> Array:
         """Turn a view's pixels into the input tensor's values, (1, h, w, 3)."""

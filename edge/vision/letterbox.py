@@ -8,10 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.capture.frame import Pixels
+from edge.vision.mask import Polygon, masked_pixels
 from edge.vision.types import Box
-
-Polygon = tuple[tuple[float, float], ...]
-"""Corners (x, y) in 0–1 of the frame."""
 
 _Image = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -69,6 +67,12 @@ class Letterbox:
             cv2.bitwise_and(self._picture, self._keep, dst=self._picture)
         return self._buffer
 
+    def wipe(self) -> None:
+        """Make the last picture black."""
+        self._picture.fill(0)
+        for half in self._halves:
+            half.fill(0)
+
     @property
     def hidden(self) -> npt.NDArray[np.bool_] | None:
         """True where the content is masked: bool (h, w) of the content; None without masks."""
@@ -95,14 +99,9 @@ class Letterbox:
     def _unmasked(self, frame_px: tuple[int, int], masks: Sequence[Polygon]) -> Pixels:
         """Return 255 where no masked pixel of the frame has a share, else 0: uint8, the picture's shape."""
         width, height = frame_px
-        masked = np.zeros((height, width), np.uint8)
-        for polygon in masks:
-            corners = np.array([[x * width - 0.5, y * height - 0.5] for x, y in polygon])
-            cv2.fillPoly(masked, [np.rint(corners).astype(np.int32)], 255)
-        # Rounding the corners moves an edge by less than one pixel: grow by one, so that all asked for is in.
-        grown = cv2.dilate(masked, np.ones((3, 3), np.uint8))
+        masked = masked_pixels(height, width, masks)
         # Float, so that the smallest share of a masked pixel shows.
-        share = np.repeat(grown.astype(np.float32)[:, :, np.newaxis], 3, axis=2)
+        share = np.repeat(masked.astype(np.float32)[:, :, np.newaxis], 3, axis=2)
         shares = np.empty(self._picture.shape, np.float32)
         _shrink(share, [half.astype(np.float32) for half in self._halves], shares)
         return np.where(shares > 0.0, np.uint8(0), np.uint8(255))

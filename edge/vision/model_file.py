@@ -10,6 +10,7 @@ import edge
 from edge.vision.card import Card, CardMissing, ModelError
 
 MODELS_ENV = "DESKWATCH_MODELS"
+SHARED_ENV = "DESKWATCH_SHARED"
 TFLITE_MAGIC = b"TFL3"
 """Bytes 4–8 of every TFLite file: the FlatBuffers identifier of schema version 3."""
 
@@ -35,6 +36,15 @@ def checkout() -> Path:
     return Path(edge.__file__).resolve().parent.parent
 
 
+def shared_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where the shared models, photos and clips are: $DESKWATCH_SHARED, else beside the checkout.
+
+    It may not be there.
+    """
+    named = environ.get(SHARED_ENV)
+    return Path(named) if named else checkout().parent / "shared"
+
+
 def find_card(name_or_path: str) -> Path:
     """Return an existing path as it is, else the card of that name in the checkout or the installation."""
     if (path := Path(name_or_path)).is_file():
@@ -50,9 +60,9 @@ def find_card(name_or_path: str) -> Path:
 
 
 def model_folders(card_path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """Return where a card's model is looked for: beside it, in $DESKWATCH_MODELS, in ../shared/models."""
+    """Return where a card's model is looked for: beside it, in $DESKWATCH_MODELS, in the shared folder."""
     named = [Path(folder) for folder in environ.get(MODELS_ENV, "").split(os.pathsep) if folder]
-    return (card_path.parent, *named, checkout().parent / "shared" / "models")
+    return (card_path.parent, *named, shared_folder(environ) / "models")
 
 
 def find_model(card: Card, folders: Sequence[Path]) -> Path:

@@ -9,7 +9,8 @@ import numpy as np
 from edge.capture.frame import Pixels
 from edge.vision.detector import View
 from edge.vision.interpreter import Array, Runtime, Tensor
-from edge.vision.letterbox import Letterbox, Polygon
+from edge.vision.letterbox import Letterbox
+from edge.vision.mask import Polygon
 from edge.vision.types import Box, Detection
 
 
@@ -78,3 +79,6 @@ class ColourDetector:
                     box = Box(x / 300, y / 300, (x + width) / 300, (y + height) / 300)
                     found.append(Detection(label, self._score, view.letterbox.to_frame(box)))
         return tuple(found)
+
+    def forget(self) -> None:
+        """Hold nothing: each view has pixels of its own."""

@@ -95,7 +95,7 @@ class TamperState:
 def examine(
     state: TamperState, scene: Scene, now_s: float, frozen_after_s: float = 30.0
 ) -> tuple[TamperState, frozenset[Blind]]:
-    """Take one scene, return why it cannot be trusted: any of COVERED, DARK, DEFOCUSED, MOVED, FROZEN."""
+    """Take one scene, return why it cannot be trusted: any `Blind` but STALLED and STALE."""
     if state.last is None or now_s - state.last_s > GAP_S:
         state = _resumed(state, now_s)
     elif 0.0 <= now_s - state.last_s < LIGHT_EVERY_S - 1e-3:  # less a millisecond: cameras of 10 fps jitter
@@ -191,10 +191,10 @@ def _same(last: Scene | None, scene: Scene) -> bool:
 
 
 def _light(scene: Scene, before: frozenset[Blind]) -> frozenset[Blind]:
-    """COVERED where hardly any structure is left, else DARK where little light is, else nothing."""
+    """MASKED where too little is open, COVERED where hardly any structure is, DARK where little light is."""
     standing_out = structure(scene.blocks, scene.open)
     if standing_out is None:
-        return frozenset()
+        return frozenset({Blind.MASKED})
     brightness = _quantile(scene.blocks[scene.open], 0.75)
     covered_below = max(COVERED_GREY, COVERED_CONTRAST * brightness)
     if standing_out < covered_below * (LEAVE if Blind.COVERED in before else 1.0):

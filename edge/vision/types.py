@@ -80,10 +80,12 @@ class Blind(enum.StrEnum):
     DEFOCUSED = "defocused"
     MOVED = "moved"
     FROZEN = "frozen"
+    MASKED = "masked"
+    """The policy's masks leave too little of the picture to judge by."""
     STALLED = "stalled"
     """No frame came."""
     STALE = "stale"
-    """The last inference is too old to speak of now."""
+    """The frame came too late to speak of now."""
 
 
 @dataclass(frozen=True, slots=True)

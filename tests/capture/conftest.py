@@ -15,7 +15,8 @@ from edge.capture.frame import Camera
 from edge.capture.picamera import PiCamera
 from edge.capture.replay import ReplayCamera
 from edge.capture.standin import Fault, StandInCamera, plain
-from edge.capture.standin_drivers import StandInPicamera2, StandInV4l2
+from edge.capture.standin_picamera2 import StandInPicamera2
+from edge.capture.standin_v4l2 import StandInV4l2
 from edge.capture.usb import UsbCamera, V4l2Driver
 from edge.clock import Clock, SteppedClock, SystemClock
 

@@ -12,7 +12,7 @@ from edge.capture import picamera
 from edge.capture.frame import CameraAbsent, CameraBusy, CameraLost, CameraStalled
 from edge.capture.picamera import PiCamera
 from edge.capture.standin import Fault, noise, plain
-from edge.capture.standin_drivers import StandInPicamera2
+from edge.capture.standin_picamera2 import StandInPicamera2
 from edge.clock import SteppedClock
 
 START = dt.datetime(2026, 3, 2, 8, 0, tzinfo=dt.UTC)
@@ -146,7 +146,7 @@ def test_a_timeout_of_zero_is_a_stall_and_not_a_job():
 @pytest.mark.parametrize(
     ("fault", "error", "words"),
     [
-        (Fault.NOT_INSTALLED, CameraAbsent, "apt install python3-picamera2.*--system-site-packages"),
+        (Fault.NOT_INSTALLED, CameraAbsent, "apt install python3-picamera2.*scripts/venv"),
         (Fault.ABSENT, CameraAbsent, "no such camera: check the cable"),
         (Fault.BUSY, CameraBusy, "Device or resource busy"),
     ],
@@ -221,6 +221,59 @@ def test_a_driver_that_hangs_holds_up_nobody_for_long(monkeypatch):
             threading.Event().wait(0.01)
     with camera.frame(1.0):
         pass
+    camera.close()
+
+
+def test_a_camera_that_dies_before_its_evidence_is_taken_is_lost():
+    camera, driver, _ = make()
+    camera.open()
+    with camera.frame(1.0) as frame:
+        driver.fail(Fault.LOST)
+        with pytest.raises(CameraLost, match="large stream cannot be read: failed to find buffer"):
+            frame.evidence()
+    assert driver.held == 0
+    driver.mend()
+    camera.close()
+    camera.open()
+    with camera.frame(1.0) as frame:
+        assert frame.evidence().shape == (960, 1280, 3)
+
+
+@pytest.mark.parametrize("call", ["cancel_all_and_flush", "get_metadata", "map lores", "map main", "release"])
+def test_a_call_that_hangs_amid_the_frames_is_a_stall_and_frees_what_came_late(monkeypatch, call):
+    monkeypatch.setattr(picamera, "_CALL_TIMEOUT_S", 0.05)
+    camera, driver, _ = make()
+    threads = threading.active_count()
+    camera.open()
+    with camera.frame(1.0):
+        pass
+    driver.hangs_in = frozenset({call})
+    driver.fail(Fault.HANGS)
+    started_s = time.monotonic()
+    timeout_s = 0.05 if call == "cancel_all_and_flush" else 0.2  # the period is 0.1 s
+    with (
+        pytest.raises(CameraStalled, match=r"in 0\.\d+ s, the driver hangs"),
+        camera.frame(timeout_s) as frame,
+    ):
+        frame.evidence()
+    for _ in range(5):
+        with pytest.raises(CameraStalled, match="an earlier call still hangs"), camera.frame(1.0):
+            pass
+    camera.close()  # by another thread
+    assert driver.holder is None
+    camera.open()
+    camera.close()
+    assert time.monotonic() - started_s < 2.0
+    assert threading.active_count() == threads + 1
+    driver.mend()
+    deadline_s = time.monotonic() + 5.0
+    while threading.active_count() > threads:
+        assert time.monotonic() < deadline_s
+        threading.Event().wait(0.005)
+    assert driver.held == 0
+    camera.open()
+    with camera.frame(1.0) as frame:
+        assert frame.evidence().shape == (960, 1280, 3)
     camera.close()
 
 

@@ -4,16 +4,18 @@ import datetime as dt
 import itertools
 import logging
 import os
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from edge.capture.footage import Video
+from edge.capture.footage import Video, is_still, read_image
 from edge.capture.frame import CameraStalled, EndOfFootage, FootageError
 from edge.capture.replay import ReplayCamera
 from edge.clock import SteppedClock, SystemClock
@@ -351,9 +353,39 @@ class TestBadFootage:
         assert camera.skipped_count == 1  # tried once, not once a frame
         (tmp_path / "nothing.png").touch()
         assert "got 0" in self.refused(tmp_path / "nothing.png")
-        os.mkfifo(tmp_path / "fifo.mp4")
-        assert "neither a file nor a folder" in self.refused(tmp_path / "fifo.mp4")
+        for name in ("fifo.mp4", "fifo.png", "fifo"):
+            os.mkfifo(tmp_path / name)
+            assert "neither a file nor a folder" in self.refused(tmp_path / name)
+        assert "neither a file nor a folder" in self.refused(Path("/dev/zero"))
         assert media.open_files(tmp_path) == []
+
+    def test_what_may_not_be_looked_at_is_said_and_does_not_crash(self, media, tmp_path):
+        assert "File name too long" in self.refused(tmp_path / ("n" * 300))
+        closed = tmp_path / "closed"
+        closed.mkdir()
+        image, clip = media.image(closed / "a.png"), media.video(tmp_path / "a.avi", GREYS[:2])
+        for path in (closed, image, clip):
+            path.chmod(0)
+        user = os.geteuid()
+        if user == 0:  # whom no mode keeps out; nobody may not even enter this test's folder
+            os.seteuid(65534)
+        try:
+            for path in (closed, image, clip):
+                assert "Permission denied" in self.refused(path)
+                assert not is_still(path)
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o700)
+
+    def test_a_fifo_among_the_images_of_a_folder_is_skipped(self, media, tmp_path):
+        os.mkfifo(tmp_path / "1.png")
+        media.image(tmp_path / "2.png")
+        camera = ReplayCamera(tmp_path, stepped())
+        moments, _ = play(camera)
+        assert len(moments) == 1
+        assert [skipped.reason for skipped in camera.skipped] == [
+            "wanted a whole image, got neither a file nor a folder"
+        ]
 
     def test_folders_without_a_readable_image(self, tmp_path):
         folder = tmp_path / "folder"
@@ -475,3 +507,93 @@ class TestBadFootage:
         )
         assert done.stdout.split() == ["EndOfFootage", "FootageError"]
         assert done.stderr == ""
+
+
+def png_claiming(width_px: int, height_px: int) -> bytes:
+    """A PNG whose header is right, and which holds a thousand bytes of picture."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+class TestReadImage:
+    def refused(self, path: Path) -> str:
+        with pytest.raises(FootageError) as error:
+            read_image(path)
+        assert str(error.value).startswith(f"{path}: wanted a whole image")
+        assert "got" in str(error.value)
+        return str(error.value)
+
+    def test_what_is_no_file_is_refused_and_not_waited_for(self, tmp_path):
+        assert "No such file" in self.refused(tmp_path / "missing.png")
+        assert "a folder" in self.refused(tmp_path)
+        os.mkfifo(tmp_path / "fifo.png")
+        assert "neither a file nor a folder" in self.refused(tmp_path / "fifo.png")
+        assert "neither a file nor a folder" in self.refused(Path("/dev/zero"))
+
+    def test_what_is_no_image_is_refused_with_its_beginning(self, tmp_path):
+        (tmp_path / "empty.png").touch()
+        assert "got 0" in self.refused(tmp_path / "empty.png")
+        (tmp_path / "text.png").write_text("this is no image")
+        assert "16 bytes that do not decode, beginning b'this is no i'" in self.refused(tmp_path / "text.png")
+
+    @pytest.mark.parametrize("suffix", [".jpg", ".png"])
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+    def test_one_that_breaks_off_is_refused_and_not_filled_with_grey(self, shared, tmp_path, suffix, share):
+        photo = cv2.imread(str(shared / "photos" / "phone-in-hand.jpg"))
+        data = cv2.imencode(suffix, photo)[1].tobytes()
+        path = tmp_path / f"cut{suffix}"
+        path.write_bytes(data[: int(len(data) * share)])
+        assert "do not decode" in self.refused(path)
+
+    def test_one_that_claims_to_be_huge_is_refused(self, tmp_path):
+        path = tmp_path / "huge.png"
+        path.write_bytes(png_claiming(100_000, 100_000))
+        assert "OpenCV refuses" in self.refused(path)
+
+    def test_grey_alpha_and_sixteen_bits_come_as_rgb_of_eight(self, tmp_path):
+        path = tmp_path / "a.png"
+        for picture in (
+            np.full((24, 32), 77, np.uint8),
+            np.full((24, 32, 4), (77, 77, 77, 10), np.uint8),
+            np.full((24, 32, 3), 77 * 257, np.uint16),
+            np.full((24, 32), 77 * 257, np.uint16),
+        ):
+            assert cv2.imwrite(str(path), picture)
+            pixels = read_image(path)
+            assert pixels.dtype == np.uint8
+            np.testing.assert_array_equal(pixels, np.full((24, 32, 3), 77, np.uint8))
+
+    def test_channels_are_rgb(self, media, tmp_path):
+        assert tuple(read_image(media.image(tmp_path / "a.png", (220, 20, 30)))[0, 0]) == (220, 20, 30)
+
+
+def test_a_still_is_told_from_all_else(media, tmp_path):
+    image = media.image(tmp_path / "a.PNG")
+    bare = tmp_path / "bare"
+    bare.write_bytes(image.read_bytes())
+    assert is_still(image)
+    assert is_still(bare)
+    (tmp_path / "text").write_text("text")
+    (tmp_path / "empty").touch()
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "fifo.png")
+    gif = media.gif(tmp_path / "a.gif", [(255, 0, 0), (0, 255, 0)], [8, 8])
+    (tmp_path / "bare-gif").write_bytes(gif.read_bytes())
+    media.video(tmp_path / "a.avi", GREYS[:3])
+    for name in (
+        "text",
+        "empty",
+        "folder.png",
+        "fifo.png",
+        "a.gif",
+        "bare-gif",
+        "a.avi",
+        "none.png",
+        "n" * 300,
+    ):
+        assert not is_still(tmp_path / name), name

@@ -12,7 +12,7 @@ import pytest
 from edge.capture import usb
 from edge.capture.frame import CameraAbsent, CameraBusy, CameraLost, CameraStalled
 from edge.capture.standin import Fault
-from edge.capture.standin_drivers import StandInV4l2
+from edge.capture.standin_v4l2 import StandInV4l2
 from edge.capture.usb import Settings, UsbCamera, V4l2Driver, open_error
 from edge.clock import SystemClock
 
@@ -169,11 +169,11 @@ def test_readers_that_hang_are_bounded(driver, monkeypatch):
         camera.open()
         camera.close()
     for _ in range(5):
-        with pytest.raises(CameraBusy, match="3 reads hang in the driver: restart the process"):
+        with pytest.raises(CameraBusy, match="3 calls hang in the driver: restart the process"):
             camera.open()
     driver.mend()
     until(lambda: driver.holders == 0)
-    until(lambda: not camera._stuck or not any(reader.is_alive() for reader in camera._stuck))
+    until(lambda: not any(thread.is_alive() for thread in camera._stuck._threads))
     camera.open()
     with camera.frame(5.0):
         pass

@@ -10,6 +10,7 @@ from edge.policy.document import (
     ObjectRule,
     PeopleRule,
     PolicyError,
+    PolicyMissing,
     Spot,
     TamperRule,
     check_labels,
@@ -80,24 +81,27 @@ def test_the_design_s_policy_is_taken_whole():
     [
         ("foo", 1, "$.foo", "'foo'"),
         ("rules.1.hold", 1, "$.rules[1].hold", "'hold'"),
-        ("watch.interval", 1, "$.watch.interval", "'interval'"),
+        ("watch.interval", 1, "$.watch.interval", "keys burst_s, mean_interval_s, mode; got 'interval'"),
+        ("watch.mode", "random", "$.watch.mode", "wanted one of continuous, spot; got 'random'"),
+        ("shifts.0.end", "24:30", "$.shifts[0].end", "wanted HH:MM, 00:00 to 23:59, or 24:00, got '24:30'"),
         ("schema", "policy/2", "$.schema", "policy/2"),
         ("version", "7", "$.version", "got `str`"),
-        ("version", 0, "$.version", "got '0'"),
-        ("version", ..., "$", "`version`"),
+        ("version", 0, "$.version", "got 0"),
+        ("version", ..., "$", "wanted the key 'version'"),
         ("rules", [], "$.rules", "length >= 1"),
-        ("rules.0.enter", 1.5, "$.rules[0].enter", "got '1.5'"),
+        ("rules.0.enter", 1.5, "$.rules[0].enter", "got 1.5"),
         ("rules.0.enter", 0.3, "$.rules[0].leave", "at most enter 0.3, got 0.4"),
-        ("rules.0.hold_s", -1, "$.rules[0].hold_s", "got '-1'"),
+        ("rules.0.hold_s", -1, "$.rules[0].hold_s", "got -1"),
         ("rules.0.kind", "face", "$.rules[0].kind", "'face'"),
         ("rules.0.id", "Phone!", "$.rules[0].id", "'Phone!'"),
-        ("rules.0.id", "phone\n", "$.rules[0].id", "regex"),
+        ("rules.0.id", "phone\n", "$.rules[0].id", "lower-case letters"),
         ("rules.0.labels", ["a", "a"], "$.rules[0].labels", "'a' twice"),
+        ("rules.0.labels", ["cell phone", "person"], "$.rules[0].labels", "never pictured sharp"),
         ("rules.1.id", "phone", "$.rules", "'phone' twice"),
         ("rules.3.min", 1, "$.rules[3]", "got both"),
         ("rules.3.max", ..., "$.rules[3]", "got none"),
         ("rules.5.causes", ["dark"], "$.rules[5].causes[0]", "'dark'"),
-        ("rules.6.quiet_s", 1, "$.rules[6].quiet_s", "got '1'"),
+        ("rules.6.quiet_s", 1, "$.rules[6].quiet_s", "got 1"),
         ("rules.6.hold_s", 1, "$.rules[6].hold_s", "'hold_s'"),
         ("timezone", "America/Macondo", "$.timezone", "'America/Macondo'"),
         ("timezone", "../../etc/passwd", "$.timezone", "IANA"),
@@ -106,15 +110,21 @@ def test_the_design_s_policy_is_taken_whole():
         ("shifts.0.days", ["mon", "mon"], "$.shifts[0].days", "'mon' twice"),
         ("shifts.0.days", ["monday"], "$.shifts[0].days[0]", "'monday'"),
         ("watch.burst_s", 601, "$.watch", "<= 600"),
-        ("watch.mean_interval_s", 15, "$.watch.mean_interval_s", "got '15'"),
+        ("watch.mean_interval_s", 15, "$.watch.mean_interval_s", "got 15"),
         ("watch", {"mode": "spot", "mean_interval_s": 60, "burst_s": 90}, "$.watch.burst_s", "got 90"),
         ("issued_at", "2026-01-01T00:00:00", "$.issued_at", "timezone"),
         ("expires_at", "2025-01-01T00:00:00Z", "$.expires_at", "after issued_at"),
-        ("masks.0.1", [0.2, 1.2], "$.masks[0][1][1]", "got '1.2'"),
+        ("masks.0.1", [0.2, 1.2], "$.masks[0][1][1]", "got 1.2"),
         ("masks.0", [[0, 0], [0.5, 0.5], [1, 1]], "$.masks[0]", "an area"),
+        ("masks.0", [[0, 0], [1, 1], [1, 0], [0, 1]], "$.masks[0]", "do not cross"),
         ("masks.0", [[0, 0], [1, 1]], "$.masks[0]", "length >= 3"),
         ("thumbnail.retain_days", 90, "$.thumbnail.retain_days", "<= 20"),
-        ("thumbnail.sharp_background", True, "$.thumbnail.sharp_background", "unknown"),
+        (
+            "thumbnail.sharp_background",
+            True,
+            "$.thumbnail.sharp_background",
+            "wanted one of the keys max_bytes",
+        ),
         ("thumbnail.recipient", "key-1", "$.thumbnail.recipient", "cannot seal"),
     ],
 )
@@ -141,7 +151,7 @@ def test_a_document_over_the_bound_is_refused_before_it_is_read():
 
 
 def test_a_file_is_named(tmp_path):
-    with pytest.raises(PolicyError, match=r"absent\.json: wanted a policy file"):
+    with pytest.raises(PolicyMissing, match=r"absent\.json: wanted a policy file"):
         read_policy(tmp_path / "absent.json")
     file = tmp_path / "policy.json"
     file.write_bytes(changed("version", 0))

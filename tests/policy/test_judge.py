@@ -175,7 +175,7 @@ def test_a_tamper_rule_says_what_it_saw():
 
 def test_idle_needs_a_source_of_beats():
     assert Bench(IDLE, 10.0).see(NOTHING, 4000, last_beat_s=None).verdicts == []
-    bench = Bench(IDLE, 10.0).see(NOTHING, 310, last_beat_s=0.0)
+    bench = Bench(IDLE, 2.0).see(NOTHING, 310, last_beat_s=0.0)
     assert bench.kinds == [Opened]
     assert bench.verdicts[0][0] == 300
     bench.see(NOTHING, 20, last_beat_s=305.0)
@@ -258,3 +258,72 @@ def test_whatever_happens_opens_and_closes_alternate_and_lengths_are_true(steps)
     _, closed = interrupt(state, [PHONE], Ended.STOPPED)
     verdicts += closed
     assert [type(v) for v in verdicts] == [Opened, Closed] * (len(verdicts) // 2)
+
+
+def test_an_outage_longer_than_the_bound_starts_the_hold_anew():
+    for outage_s in (5.2, 8.8):
+        blind = sight(blind=[Blind.COVERED])
+        bench = Bench(PHONE).see(sight(track()), 1.5).see(blind, outage_s).see(sight(track()), 3)
+        ((opened_s, opened),) = bench.verdicts
+        assert opened.since_s == pytest.approx(1.5 + outage_s, abs=0.15)
+        assert opened_s == pytest.approx(opened.since_s + PHONE.hold_s, abs=0.15)
+
+
+def test_a_short_outage_delays_the_hold_and_no_more():
+    bench = Bench(PHONE).see(sight(track()), 1.5).see(sight(blind=[Blind.COVERED]), 3).see(sight(track()), 3)
+    ((opened_s, opened),) = bench.verdicts
+    assert opened.since_s == 0.0
+    assert 5.0 < opened_s < 5.4
+
+
+def test_a_new_hold_begins_with_a_first_shot():
+    bench = Bench(PHONE).see(sight(track()), 1).see(sight(blind=[Blind.COVERED]), 6).see(sight(track()), 1)
+    firsts = [index for index, shot in enumerate(bench.shots) if shot.first]
+    assert firsts == [0, 10]
+
+
+def test_the_event_is_of_the_moment_of_the_best_shot():
+    scores = [0.6, 0.7, 0.9, 0.9, 0.8, 0.6, 0.6]
+    bench = Bench(ObjectRule(id="phone", labels=("cell phone",), hold_s=0.5))
+    for score in scores:
+        bench.see(sight(track(score=score)), 0.1)
+    ((_, opened),) = bench.verdicts
+    assert opened.finding.score == 0.9
+    best = max(bench.shots, key=lambda shot: shot.quality)
+    assert best.boxes == (opened.finding.tracks[0].box,)
+
+
+def test_time_that_cannot_be_told_is_no_release():
+    bench = Bench(PHONE).see(sight(track()), 3)
+    for _ in range(4):
+        bench.see(NOTHING, 0.2).see(sight(blind=[Blind.COVERED]), 6)
+    assert bench.kinds == [Opened]
+    # Seconds of "no" add up over what cannot be told, so that it ends all the same.
+    for _ in range(30):
+        bench.see(NOTHING, 0.5).see(sight(track(seen=False)), 0.2)
+    assert bench.kinds == [Opened, Closed]
+    assert bench.verdicts[1][1].reason is Ended.ENDED
+
+
+def test_what_is_seen_now_and_then_is_not_on_hold_for_ever():
+    bench = Bench(PHONE)
+    for _ in range(2000):
+        bench.see(sight(track()), 0.1).see(sight(track(seen=False)), 1.0)
+        assert bench.verdicts == []
+        held = bench.state["phone"]
+        assert bench.now_s - getattr(held, "since_s", bench.now_s) <= 10 * (2 + 5) + 1.2
+
+
+def test_a_check_should_look_on_while_anything_is_undecided():
+    def undecided(*what):
+        state, found, now_s = {}, None, 0.0
+        for one in what:
+            for _ in range(25):
+                state, found = judge(state, [PHONE], one, None, now_s)
+                now_s += 0.1
+        return found.undecided
+
+    assert not undecided(NOTHING)
+    assert not undecided(sight(track()))  # open, and there
+    assert undecided(sight(track()), NOTHING)  # open, and perhaps going
+    assert undecided(sight(track()), sight(blind=[Blind.COVERED]))

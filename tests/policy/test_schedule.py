@@ -28,7 +28,7 @@ def policy(*shifts: Shift, zone: str = "UTC", watch: Continuous | Spot | None = 
 
 
 def on_shift(document: Policy, at: dt.datetime) -> bool:
-    _, look = schedule(None, document, at, 0.0, 0.5, on_hold=False)
+    _, look = schedule(None, document, at, 0.0, 0.5, undecided=False)
     assert look.off in {None, Off.OFF_SHIFT}
     return look.off is None
 
@@ -104,26 +104,41 @@ def test_a_shift_that_starts_in_the_repeated_hour_starts_once_at_the_first():
 
 def test_off_shift_the_wait_ends_at_the_next_start():
     day = policy(Shift(days=("wed",), start="08:00", end="17:00"))
-    _, look = schedule(None, day, utc("2026-11-25T07:59:40"), 0.0, 0.5, on_hold=False)
-    assert look.wait_s == 20.0
-    _, look = schedule(None, day, utc("2026-11-24T00:00"), 0.0, 0.5, on_hold=False)
-    assert look.wait_s == 60.0
+    _, look = schedule(None, day, utc("2026-11-25T07:59:40"), 0.0, 0.5, undecided=False)
+    assert look.until_at == utc("2026-11-25T08:00")
+    # And never later than a minute: the wall clock may step.
+    _, look = schedule(None, day, utc("2026-11-24T00:00"), 0.0, 0.5, undecided=False)
+    assert look.until_at == utc("2026-11-24T00:01")
+
+
+def test_on_shift_the_look_says_when_the_shift_ends():
+    day = policy(Shift(days=("wed",), start="08:00", end="17:00"))
+    _, look = schedule(None, day, utc("2026-11-25T12:00"), 0.0, 0.5, undecided=False)
+    assert look.until_at == utc("2026-11-25T17:00")
+
+
+def test_a_policy_that_is_not_valid_yet_keeps_the_camera_closed():
+    whole = policy(Shift(days=ALL, start="00:00", end="24:00"))
+    before = whole.issued_at - dt.timedelta(seconds=10)
+    _, look = schedule(None, whole, before, 0.0, 0.5, undecided=False)
+    assert look.off is Off.POLICY_NOT_YET
+    assert look.until_at == whole.issued_at
 
 
 def test_an_expired_policy_closes_the_camera():
     whole = policy(Shift(days=ALL, start="00:00", end="24:00"))
-    _, look = schedule(None, whole, whole.expires_at, 0.0, 0.5, on_hold=False)
+    _, look = schedule(None, whole, whole.expires_at, 0.0, 0.5, undecided=False)
     assert look.off is Off.POLICY_EXPIRED
 
 
-def run_spot(document: Policy, hours: float, *, on_hold: bool = False, seed: int = 7, step_s: float = 1.0):
+def run_spot(document: Policy, hours: float, *, undecided: bool = False, seed: int = 7, step_s: float = 1.0):
     """Step through a shift; return the lengths of the looks and of the gaps between them."""
     rng, state, now_s = random.Random(seed), None, 0.0
     at = utc("2026-11-24T00:00")
     runs: list[tuple[bool, float]] = []
     while now_s < hours * 3600:
         state, look = schedule(
-            state, document, at + dt.timedelta(seconds=now_s), now_s, rng.random(), on_hold=on_hold
+            state, document, at + dt.timedelta(seconds=now_s), now_s, rng.random(), undecided=undecided
         )
         on = look.off is None
         assert on or look.off is Off.BETWEEN_CHECKS
@@ -153,15 +168,16 @@ def test_spot_checks_come_as_a_poisson_process():
 
 
 def test_a_check_goes_on_to_a_verdict_but_not_for_ever():
-    looks, _ = run_spot(policy(WHOLE, watch=SPOT), hours=5, on_hold=True)
-    assert set(looks) == {20 + 7}
+    looks, _ = run_spot(policy(WHOLE, watch=SPOT), hours=5, undecided=True)
+    # As long as anything may take to be decided: here, to be lost from sight.
+    assert set(looks) == {20 + 30}
 
 
 def test_the_end_of_the_shift_ends_a_spot_check():
     short = policy(Shift(days=("tue",), start="00:00", end="01:00"), watch=SPOT)
-    state, look = schedule(None, short, utc("2026-11-24T00:59:00"), 0.0, 0.0, on_hold=False)
-    state, look = schedule(state, short, utc("2026-11-24T00:59:50"), 50.0, 0.5, on_hold=False)
+    state, look = schedule(None, short, utc("2026-11-24T00:59:00"), 0.0, 0.0, undecided=False)
+    state, look = schedule(state, short, utc("2026-11-24T00:59:50"), 50.0, 0.5, undecided=False)
     assert look.off is None
-    state, look = schedule(state, short, utc("2026-11-24T01:00:00"), 60.0, 0.5, on_hold=True)
+    state, look = schedule(state, short, utc("2026-11-24T01:00:00"), 60.0, 0.5, undecided=True)
     assert look.off is Off.OFF_SHIFT
     assert state is None

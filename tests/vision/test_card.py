@@ -18,6 +18,7 @@ from edge.vision.model_file import (
     find_card,
     find_model,
     model_folders,
+    shared_folder,
 )
 
 CARDS = sorted((checkout() / "models").glob("*.toml"))
@@ -89,6 +90,16 @@ def test_thresholds_of_labels_go_before_the_default(tmp_path):
     assert card.threshold_of("person") == 0.5
 
 
+def test_unused_classes_have_no_name(tmp_path):
+    assert load_card(write(tmp_path)).named_labels == ("person", "cell phone")
+
+
+def test_a_hash_ends_where_it_ends(tmp_path):
+    sha256 = hashlib.sha256(MODEL).hexdigest()
+    with pytest.raises(CardInvalid, match=r"\$\.sha256"):
+        load_card(write(tmp_path, CARD.replace(f'"{sha256}"', f'"""{sha256}\n"""')))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
@@ -108,6 +119,8 @@ def test_thresholds_of_labels_go_before_the_default(tmp_path):
         ('sha256 = "', 'sha256 = "x', "$.sha256"),
         ('file = "toy.tflite"', 'file = "../toy.tflite"', "$.file"),
         ('name = "toy"', "name = ", "toy.toml"),
+        (' = "toy"', ' = """toy\n"""', "$.name"),
+        ('file = "toy.tflite"', 'file = """toy.tflite\n"""', "$.file"),
         ('notices = "none"', 'notices = "none"\nurl = "file:///etc/passwd"', "$.provenance.url"),
         ('kind = "ssd-postprocess"', 'kind = "ssd-postprocess"\noutputs = {boxes = "a"}', "got ['boxes']"),
     ],
@@ -138,7 +151,9 @@ def test_a_contradictory_grid_is_an_error(tmp_path, old, new, says):
         load_card(write(tmp_path, good.replace(old, new, 1)))
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\0", b"", b"# only a comment", b"\x00" * 10])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\0", b"", b"# only a comment", b"\x00" * 10, b"a = " + b"[" * 100_000]
+)
 def test_a_card_that_is_no_toml_document_is_an_error(tmp_path, content):
     path = tmp_path / "toy.toml"
     path.write_bytes(content)
@@ -198,6 +213,8 @@ def test_the_model_is_looked_for_beside_the_card_then_in_the_environment_then_in
     folders = model_folders(path, {"DESKWATCH_MODELS": f"{first}{os.pathsep}{os.pathsep}{second}"})
     assert folders == (beside, first, second, checkout().parent / "shared" / "models")
     assert model_folders(path, {}) == (beside, checkout().parent / "shared" / "models")
+    assert model_folders(path, {"DESKWATCH_SHARED": str(second)}) == (beside, second / "models")
+    assert shared_folder({"DESKWATCH_SHARED": ""}) == shared_folder({}) == checkout().parent / "shared"
     for folder in (second, first, beside):
         (folder / "toy.tflite").write_bytes(MODEL)
         assert find_model(card, folders) == folder / "toy.tflite"

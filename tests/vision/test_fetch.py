@@ -2,10 +2,15 @@
 
 import hashlib
 import io
+import os
+import pty
 import re
+import subprocess
+import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -181,3 +186,35 @@ def test_a_folder_that_cannot_be_written_is_an_error(server, tmp_path):
     with pytest.raises(FetchUnwritable, match="file"):
         fetch(card(server, "/model"), tmp_path / "file" / "models")
     assert server.asked == []
+
+
+TOY = """
+name = "toy"
+file = "toy.tflite"
+sha256 = "{sha256}"
+size_bytes = {size_bytes}
+licence = "Apache-2.0"
+labels = ["person"]
+input = {{width_px = 64, height_px = 48, dtype = "uint8"}}
+layout = {{kind = "ssd-postprocess"}}
+threshold = {{default = 0.5}}
+provenance = {{trained_on = "nothing", notices = "none", url = "{url}"}}
+"""
+
+
+def test_the_command_shows_on_a_terminal_how_much_has_come_and_elsewhere_only_the_end(server, tmp_path):
+    url = f"http://127.0.0.1:{server.server_port}/model"
+    sha256 = hashlib.sha256(MODEL).hexdigest()
+    (tmp_path / "toy.toml").write_text(TOY.format(sha256=sha256, size_bytes=len(MODEL), url=url))
+    command = [Path(sys.executable).parent / "deskwatch", "model", "fetch", tmp_path / "toy.toml", "--into"]
+    terminal, theirs = pty.openpty()
+    done = subprocess.run([*command, tmp_path / "a"], stdout=subprocess.PIPE, stderr=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(terminal, 10_000)
+    os.close(terminal)
+    assert b"0.1 of 0.3 MB" in shown
+    assert shown.endswith(b"\r\x1b[K")
+    path = tmp_path / "a" / "toy.tflite"
+    assert done.stdout.decode() == f"{path}: fetched and verified\n"
+    quiet = subprocess.run([*command, tmp_path / "b"], capture_output=True, check=True)
+    assert quiet.stderr == b""

@@ -143,11 +143,11 @@ def test_the_edge_of_a_mask_is_no_structure():
     assert set(masked(cover, watch)) == {frozenset({Blind.COVERED})}
 
 
-def test_a_picture_masked_nearly_whole_is_not_judged():
+def test_a_picture_masked_nearly_whole_cannot_be_judged_and_says_so():
     hidden = np.ones(SIZE, bool)
     hidden[:30, :30] = False
     watch = Watch(hidden)
-    assert set(watch.see(np.zeros((*SIZE, 3), np.uint8), 60, sigma=1)) == {frozenset()}
+    assert set(watch.see(np.zeros((*SIZE, 3), np.uint8), 60, sigma=1)) == {frozenset({Blind.MASKED})}
 
 
 @pytest.mark.parametrize("sigma_px", [3, 4, 6, 10])

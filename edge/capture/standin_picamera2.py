@@ -1,22 +1,20 @@
-"""Stand-ins for camera drivers: picamera2 and OpenCV's V4L2 backend, padding, starving and hanging included.
+"""A stand-in for picamera2: it pads, starves, dies and hangs as the real one does.
 
-`PiCamera` and `UsbCamera` run on them unchanged. Each keeps a bounded record of what happened to it.
+`PiCamera` runs on it unchanged. It keeps a bounded record of what happened to it.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
 
-from edge.capture.frame import CameraAbsent, CameraError, Pixels
-from edge.capture.picamera import Request
+from edge.capture.frame import Pixels
+from edge.capture.picamera_stack import Request
 from edge.capture.standin import RECORD_MAX, Fault, Scene, Trouble
 from edge.clock import SteppedClock
 
@@ -37,10 +35,12 @@ class StandInRequest:
 
     def get_metadata(self) -> Mapping[str, Any]:
         """Return the metadata of this exposure."""
+        self.device.meet_hang("get_metadata")
         return self.metadata
 
     def release(self) -> None:
         """Hand the buffers back, which must happen once."""
+        self.device.meet_hang("release")
         if self.released:
             raise RuntimeError("CompletedRequest: lock now has negative ref_count")
         self.released = True
@@ -120,11 +120,16 @@ class StandInPicamera2Device:
 
     def cancel_all_and_flush(self) -> None:
         """Forget the jobs; if `flush_races`, a frame completes the job just before."""
+        self.meet_hang("cancel_all_and_flush")
         if self._driver.flush_races:
             self._next_s = self._driver.clock.now_s()
         else:
             self._jobs += 1
         self._driver.record.append("flush")
+
+    def meet_hang(self, call: str) -> None:
+        """Hang in `call` while told to."""
+        self._driver.meet_hang(call)
 
     def take_back(self, buffers: dict[str, Pixels]) -> None:
         """Take back the buffers of a request, which the sensor overwrites."""
@@ -149,7 +154,7 @@ class StandInPicamera2Device:
         """Stop and release the camera; if stopping raises, it stays acquired."""
         if not self.is_open:
             return
-        self._driver.meet_hang()
+        self.meet_hang("close")
         if self.started and self._driver.trouble.fault is Fault.CANNOT_STOP:
             self._driver.record.append("stop failed")
             raise RuntimeError("Failed to stop camera: Connection timed out")
@@ -171,6 +176,8 @@ class StandInPicamera2:
     """From the exposure to the request."""
     flush_races: bool = False
     """Whether a frame that was late for the wait is in time for the flush after it."""
+    hangs_in: frozenset[str] = frozenset({"open", "close"})
+    """The calls that Fault.HANGS holds up; a mapping is "map main" or "map lores"."""
     trouble: Trouble = field(default_factory=Trouble)
     record: deque[str] = field(default_factory=lambda: deque(maxlen=RECORD_MAX))
     number: int = 0
@@ -194,9 +201,9 @@ class StandInPicamera2:
         self.trouble = Trouble()
         self.let_go.set()
 
-    def meet_hang(self) -> None:
-        """Hang here while told to."""
-        if self.trouble.fault is Fault.HANGS:
+    def meet_hang(self, call: str) -> None:
+        """Hang in `call` while told to."""
+        if self.trouble.fault is Fault.HANGS and call in self.hangs_in:
             self.let_go.wait()
 
     def boottime_s(self) -> float:
@@ -205,7 +212,7 @@ class StandInPicamera2:
 
     def open(self, number: int) -> StandInPicamera2Device:
         """Acquire the camera, with the errors of picamera2."""
-        self.meet_hang()
+        self.meet_hang("open")
         if self.trouble.fault is Fault.NOT_INSTALLED:
             raise ImportError("No module named 'picamera2'")
         if self.trouble.fault is Fault.ABSENT or number != 0:
@@ -223,8 +230,11 @@ class StandInPicamera2:
 
     @contextmanager
     def mapped(self, request: Request, stream: str) -> Iterator[_Mapped]:
-        """Map the memory of a stream."""
+        """Map the memory of a stream, unless the camera has died since the frame."""
         self.record.append(f"map {stream}")
+        self.meet_hang(f"map {stream}")
+        if self.trouble.fault is Fault.LOST and self.number > self.trouble.at_frame:
+            raise RuntimeError("failed to find buffer")
         if not isinstance(request, StandInRequest):
             raise TypeError(f"request: wanted one of this stand-in, got {type(request).__name__}")
         yield _Mapped(request.device.mapped(request, stream))
@@ -249,123 +259,3 @@ def _expose(picture: Pixels, stream: Mapping[str, Any], buffer: Pixels) -> None:
     padded = buffer[height:].reshape(-1, buffer.shape[1] // 2)
     padded[: height // 2, : width // 2] = planes[luma : luma + chroma].reshape(height // 2, width // 2)
     padded[height // 2 :, : width // 2] = planes[luma + chroma :].reshape(height // 2, width // 2)
-
-
-class StandInCapture:
-    """A cv2.VideoCapture on V4L2: a queue that keeps the oldest frames, and loses new ones when full."""
-
-    def __init__(self, driver: "StandInV4l2", *, opened: bool) -> None:
-        self._driver = driver
-        self._opened = opened
-        self._properties = {cv2.CAP_PROP_BUFFERSIZE: 4.0}
-        self._started_s = time.monotonic()
-        self._produced = 0
-        self._queue: deque[int] = deque()
-        self._grabbed = 0
-
-    def isOpened(self) -> bool:  # noqa: N802 - cv2's name
-        """Return whether the device was free."""
-        return self._opened
-
-    def set(self, prop: int, value: float, /) -> bool:
-        """Note what is asked for."""
-        self._properties[prop] = self._driver.asked[prop] = value
-        return True
-
-    def get(self, prop: int, /) -> float:
-        """Return a property; CAP_PROP_POS_MSEC is the grabbed frame's time on the monotonic clock."""
-        if prop == cv2.CAP_PROP_POS_MSEC:
-            return self._taken_s(self._grabbed) * 1000.0
-        return self._properties.get(prop, 0.0)
-
-    def grab(self) -> bool:
-        """Take the oldest frame of the queue, or wait for one. False if none comes, or the device died."""
-        driver = self._driver
-        fault = driver.trouble.at(driver.number)
-        if fault is Fault.HANGS:
-            driver.let_go.wait()
-        if fault is Fault.STALLED:
-            driver.let_go.wait(driver.select_timeout_s)
-        if fault not in (None, Fault.BUSY):
-            return False
-        self._produce()
-        while not self._queue:
-            time.sleep(max(0.0, self._taken_s(self._produced) - time.monotonic()))
-            self._produce()
-        self._grabbed = self._queue.popleft()
-        driver.number += 1
-        return True
-
-    def retrieve(self) -> tuple[bool, Pixels | None]:
-        """Decode the grabbed frame: BGR."""
-        driver = self._driver
-        driver.decoded += 1
-        if driver.trouble.fault not in (None, Fault.BUSY) and driver.number > driver.trouble.at_frame:
-            return False, None  # it was on its way when the trouble began
-        if driver.damaged > 0:
-            driver.damaged -= 1
-            return False, None
-        return True, cast("Pixels", cv2.cvtColor(driver.scene(self._grabbed), cv2.COLOR_RGB2BGR))
-
-    def release(self) -> None:
-        """Free the device."""
-        if self._opened:
-            self._opened = False
-            self._driver.holders -= 1
-            self._driver.record.append("close")
-
-    def _taken_s(self, number: int) -> float:
-        return self._started_s + (number + 1) / self._driver.fps
-
-    def _produce(self) -> None:
-        """Fill the queue with what the camera has taken by now; what finds it full is lost."""
-        now_s = time.monotonic()
-        while self._taken_s(self._produced) <= now_s:
-            if len(self._queue) < self._properties[cv2.CAP_PROP_BUFFERSIZE]:
-                self._queue.append(self._produced)
-            self._produced += 1
-
-
-@dataclass(slots=True)
-class StandInV4l2:
-    """A V4L2 for UsbCamera(driver=...): frames come at `fps` of real time, as a thread waits for them."""
-
-    scene: Scene
-    fps: float = 200.0
-    select_timeout_s: float = 0.3
-    """After which a read without a frame fails."""
-    exclusive: bool = True
-    """Whether a device that is held cannot be opened again."""
-    trouble: Trouble = field(default_factory=Trouble)
-    record: deque[str] = field(default_factory=lambda: deque(maxlen=RECORD_MAX))
-    number: int = 0
-    decoded: int = 0
-    damaged: int = 0
-    """How many of the next frames arrive damaged."""
-    holders: int = 0
-    asked: dict[int, float] = field(default_factory=dict)
-    """The properties that were set, in their order."""
-    let_go: Event = field(default_factory=Event)
-
-    def fail(self, fault: Fault, *, at_frame: int = 0, refusals: int | None = None) -> None:
-        """Break the camera from frame `at_frame` on, for so many calls, or until `mend`."""
-        self.let_go.clear()
-        self.trouble = Trouble(fault, at_frame, refusals)
-
-    def mend(self) -> None:
-        """Make the camera whole, and let hanging calls go on."""
-        self.trouble = Trouble()
-        self.let_go.set()
-
-    def refusal(self, device: Path) -> CameraError | None:
-        """Refuse a device that is not there."""
-        if self.trouble.fault is Fault.ABSENT:
-            return CameraAbsent(f"{device}: no such camera")
-        return None
-
-    def capture(self, device: Path) -> StandInCapture:
-        """Open the device, or find it held."""
-        opened = self.trouble.fault is not Fault.BUSY and not (self.exclusive and self.holders)
-        self.holders += opened
-        self.record.append(f"open {device}" if opened else f"open refused: {device} is busy")
-        return StandInCapture(self, opened=opened)
