@@ -7,10 +7,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from edge.border import locate
 from edge.errors import EdgeError
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+Words = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\0]*\Z")]
 Pixels = Annotated[int, Meta(ge=64, le=4096)]
+_PI_MAX_HEIGHT_PX = 3456
 
 
 class ConfigError(EdgeError):
@@ -31,11 +34,11 @@ class UnitTable(_Table, frozen=True, kw_only=True):
 class BrokerTable(_Table, frozen=True, kw_only=True):
     """`[broker]`: where events go."""
 
-    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    host: Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[^\s\0]*\Z")]
     port: Annotated[int, Meta(ge=1, le=65535)] = 8883
     protocol: Literal["5", "3.1.1"] = "5"
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
-    username: str | None = None
+    username: Words | None = None
     password_file: Path | None = None
     tls: bool | None = None
     """Where not given: on, unless the port is 1883."""
@@ -46,6 +49,11 @@ class BrokerTable(_Table, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together: wanted both or neither")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("username: wanted one beside password_file, got none")
+        for name in ("ca_file", "certificate_file"):
+            if getattr(self, name) is not None and not self.encrypted:
+                raise ValueError(f"tls: wanted true beside {name}, got none or false")
 
     @property
     def encrypted(self) -> bool:
@@ -57,7 +65,7 @@ class CameraTable(_Table, frozen=True, kw_only=True):
     """`[camera]`: what looks."""
 
     kind: Literal["pi", "usb", "replay"] = "pi"
-    device: str = "0"
+    device: Words = "0"
     source: Path | None = None
     width_px: Pixels = 640
     height_px: Pixels = 480
@@ -67,14 +75,34 @@ class CameraTable(_Table, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.kind == "replay") != (self.source is not None):
             raise ValueError('source: wanted with kind = "replay", and only with it')
-        if self.kind == "pi" and not self.device.isdecimal():
-            raise ValueError(f"device: wanted the number of a Pi camera, got {self.device!r}")
+        if self.kind == "pi":
+            if not (self.device.isdecimal() and len(self.device) <= 3):
+                raise ValueError(f"device: wanted the number of a Pi camera, got {self.device!r}")
+            self._check_streams()
+        if self.kind == "usb" and not self.device.startswith("/dev/"):
+            raise ValueError(f"device: wanted a path such as /dev/video0, got {self.device!r}")
+
+    def _check_streams(self) -> None:
+        """Both of a Pi camera's streams come from one sensor, and their colours are halved."""
+        for name in ("width_px", "height_px", "evidence_width_px", "evidence_height_px"):
+            if getattr(self, name) % 2:
+                raise ValueError(f"{name}: wanted an even number of pixels, got {getattr(self, name)}")
+        if self.evidence_height_px > _PI_MAX_HEIGHT_PX:
+            raise ValueError(
+                f"evidence_height_px: wanted at most {_PI_MAX_HEIGHT_PX}, got {self.evidence_height_px}"
+            )
+        width, height = self.width_px, self.height_px
+        large = f"evidence_width_px x evidence_height_px, {self.evidence_width_px}x{self.evidence_height_px}"
+        if width > self.evidence_width_px or height > self.evidence_height_px:
+            raise ValueError(f"width_px x height_px: wanted at most {large}, got {width}x{height}")
+        if abs(width * self.evidence_height_px / (height * self.evidence_width_px) - 1.0) > 0.02:
+            raise ValueError(f"width_px x height_px: wanted the shape of {large}, got {width}x{height}")
 
 
 class ModelTable(_Table, frozen=True, kw_only=True):
     """`[model]`: what recognises."""
 
-    card: str = "ssd-mobilenet-v1-coco"
+    card: Words = "ssd-mobilenet-v1-coco"
     threads: Annotated[int, Meta(ge=1, le=16)] = 2
     interpreter: Literal["auto", "litert", "tflite"] = "auto"
 
@@ -110,15 +138,18 @@ def read_config(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: wanted a readable TOML file, got: {error}") from error
     try:
-        return msgspec.convert(tomllib.loads(text), Config, dec_hook=_as_path)
-    except tomllib.TOMLDecodeError as error:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a plain ValueError
         raise ConfigError(f"{path}: wanted TOML, got: {error}") from error
+    try:
+        return msgspec.convert(tables, Config, dec_hook=_as_path)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        key, problem = locate(str(error), Config, tables)
+        raise ConfigError(f"{path}: {key.removeprefix('$.')}: {problem}") from error
 
 
 def _as_path(wanted: type, value: object) -> Path:
     """Build the one type here that TOML does not have."""
-    if wanted is Path and isinstance(value, str) and value:
+    if wanted is Path and isinstance(value, str) and value and "\0" not in value:
         return Path(value)
     raise ValueError(f"wanted a path, got {value!r}")

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import math
 import random
 import signal
 import time
@@ -16,6 +17,7 @@ from typing import assert_never
 import msgspec
 
 from edge import __version__
+from edge.capture.footage import is_still
 from edge.capture.frame import Camera
 from edge.capture.picamera import PiCamera
 from edge.capture.replay import ReplayCamera
@@ -23,14 +25,16 @@ from edge.capture.usb import Settings, UsbCamera
 from edge.clock import Clock, SystemClock
 from edge.config import BrokerTable, CameraTable, Config, ConfigError
 from edge.device.clock_quality import clock_is_synchronised
+from edge.errors import EdgeError
 from edge.evidence.thumbnail import Jpeg
-from edge.policy.document import Policy, check_labels, read_policy
+from edge.policy.document import Policy, PolicyError, check_labels, read_policy
 from edge.policy.judge import Closed, Opened
 from edge.uplink.carry import Uplink
-from edge.uplink.link import BrokerConfig, Tls
+from edge.uplink.link import BrokerConfig
 from edge.uplink.messages import Capture, Model, State, Topics, timestamp
 from edge.uplink.report import Origin, Reporter
 from edge.uplink.spool import Spool
+from edge.uplink.tls import Tls, TlsUnusable
 from edge.vision.detector import Detector
 from edge.vision.model_file import find_card
 from edge.watch import Watch
@@ -39,7 +43,14 @@ log = logging.getLogger(__name__)
 
 SPOOL_FILE = "spool.db"
 DRAIN_S = 3.0
+FROZEN_AFTER_S = 30.0
+PASSWORD_MAX_BYTES = 65_535
+"""MQTT 5, section 1.5.6."""
 _CHANCE = random.SystemRandom()
+
+
+class EventsLost(EdgeError):
+    """Events did not reach the spool before the stop: free space on its disk; these events are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +79,17 @@ class Teller:
 
     def turn(self) -> None:
         """Try again to spool what could not be spooled."""
-        self.reporter.flush()
+        self.reporter.turn(self.clock.now_s())
 
 
 def run_unit(config: Config, stop: Event) -> None:
     """Run the watch loop here and the uplink loop in its thread, until `stop` is set.
 
-    Raises EdgeError at the start for whatever is wrong with the settings, the policy, the model, the spool.
+    Raises EdgeError at the start for whatever is wrong with the settings, the policy, the model, the spool,
+    and EventsLost at the end.
     """
     policy = read_policy(config.paths.policy)
+    check_unit(policy, config.unit.id)
     table = config.model
     detector = Detector.load(find_card(table.card), threads=table.threads, backend=table.interpreter)
     check_labels(policy, detector.card.labels)
@@ -85,8 +98,42 @@ def run_unit(config: Config, stop: Event) -> None:
     broker = broker_config(config.broker, config.unit.id)
     topics = Topics(config.unit.tenant, config.unit.id)
     path, max_bytes = config.paths.state / SPOOL_FILE, config.spool.max_bytes
+    _say_hello(config, policy, detector)
     with uplinked(path, topics, broker, detector, policy, clock, max_bytes=max_bytes) as teller:
-        Watch(camera, detector, lambda: policy, teller, clock, _CHANCE).run(stop)
+        frozen_after_s = frozen_after(config.camera)
+        watch = Watch(camera, detector, lambda: policy, teller, clock, _CHANCE, frozen_after_s=frozen_after_s)
+        watch.run(stop)
+
+
+def _say_hello(config: Config, policy: Policy, detector: Detector) -> None:
+    """Begin the log with all that a technician asks first."""
+    unit, camera, runtime = config.unit, config.camera, detector.interpreter.runtime
+    log.info(
+        "deskwatch %s: unit %s/%s, policy version %d, model %s on %s %s, camera %s %s, broker %s:%d",
+        __version__,
+        unit.tenant,
+        unit.id,
+        policy.version,
+        detector.card.name,
+        runtime.name,
+        runtime.version,
+        camera.kind,
+        camera.source or camera.device,
+        config.broker.host,
+        config.broker.port,
+    )
+
+
+def check_unit(policy: Policy, unit: str) -> None:
+    """Raise PolicyError where the policy is for another unit."""
+    if policy.unit not in ("*", unit):
+        raise PolicyError("$.unit", f'wanted "*" or this unit, {unit!r}, got {policy.unit!r}')
+
+
+def frozen_after(table: CameraTable) -> float:
+    """Return after how many seconds the same picture means a frozen camera; a still image is no camera."""
+    still = table.source is not None and is_still(table.source)
+    return math.inf if still else FROZEN_AFTER_S
 
 
 @contextmanager
@@ -102,17 +149,25 @@ def uplinked(
 ) -> Iterator[Teller]:
     """Open the spool, close what a crash left open, and keep the uplink running for the length of the `with`.
 
-    At its end, what waits has `DRAIN_S` to leave; the rest stays in the spool.
+    At its end, what waits has `DRAIN_S` to leave; the rest stays in the spool. Raises EventsLost where the
+    spool could not take all by then.
     """
     model = Model(name=detector.card.name, sha256=detector.card.sha256)
     origin = Origin(topics, _boot_id(), model)
     with Spool.open(spool_path, max_bytes=max_bytes) as spool:
-        reporter = Reporter(origin, spool.put, _CHANCE, clock_is_synchronised)
+        reporter = Reporter(origin, spool.put, _CHANCE, clock_is_synchronised, spool.skip)
         reporter.close_left_open(spool.open_infractions(), policy, clock.now_at())
         birth = _birth(origin, policy, spool.session, clock)
         with Uplink(spool, broker, topics, birth, clock=clock, chance=_CHANCE.random) as uplink:
-            yield Teller(reporter, uplink, birth, clock)
-            _drain(spool, uplink)
+            try:
+                yield Teller(reporter, uplink, birth, clock)
+            finally:
+                reporter.flush()
+                _drain(spool, uplink)
+                if not reporter.flush():
+                    log.error("%d events are lost: the spool never took them", reporter.untold)
+        if reporter.untold:
+            raise EventsLost(f"{spool_path}: wanted room for all events, got none for {reporter.untold}")
 
 
 def _drain(spool: Spool, uplink: Uplink) -> None:
@@ -148,8 +203,17 @@ def broker_config(table: BrokerTable, unit: str) -> BrokerConfig:
         try:
             password = table.password_file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"broker.password_file: wanted a readable file, got: {error}") from error
+            wanted = "broker.password_file: wanted a readable file"
+            raise ConfigError(f"{wanted}, got {table.password_file}: {error}") from error
+        if not 1 <= len(password.encode()) <= PASSWORD_MAX_BYTES:
+            wanted = f"broker.password_file: wanted 1 to {PASSWORD_MAX_BYTES} bytes"
+            raise ConfigError(f"{wanted}, got {len(password.encode())} in {table.password_file}")
     tls = Tls(table.ca_file, table.certificate_file, table.key_file) if table.encrypted else None
+    if tls is not None:
+        try:
+            tls.context()
+        except TlsUnusable as error:
+            raise ConfigError(str(error)) from error
     return BrokerConfig(
         host=table.host,
         port=table.port,

@@ -38,6 +38,8 @@ _OFF = {
 }
 _PLAIN = (Off.OFF_SHIFT, Off.BETWEEN_CHECKS)
 """Reasons that the capture state says already."""
+_GRAVE = (Off.POLICY_EXPIRED.value, Off.POLICY_NOT_YET.value)
+"""Reasons for which somebody has to do something."""
 
 
 class Looker(Protocol):
@@ -241,7 +243,8 @@ class Watch:
     def _tell(self, capture: Capture, reason: str) -> None:
         if (capture, reason) != self._capture:
             self._capture = (capture, reason)
-            log.info("%s%s", capture, f": {reason}" if reason else "")
+            level = logging.WARNING if capture is Capture.CAMERA_FAULT or reason in _GRAVE else logging.INFO
+            log.log(level, "%s%s", capture, f": {reason}" if reason else "")
             self._outcome.capture(capture, reason)
 
 

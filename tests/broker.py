@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edge.uplink.link import BrokerConfig, Listener, listen
-from edge.uplink.signals import Received
+from edge.uplink.link import BrokerConfig
+from edge.uplink.listener import Listener, listen
+from edge.uplink.signals import Publication, Received
 
 PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
@@ -80,13 +82,28 @@ def subscribed(mosquitto: Mosquitto, topic_filter: str = "deskwatch/#", **more: 
 def collect(
     listener: Listener, enough: Callable[[list[Received]], bool], timeout_s: float = 15.0
 ) -> list[Received]:
-    """Receive until `enough`, then once more for a moment, to see what should not come."""
+    """Receive until `enough`, and all else that the broker has by then; see `rest`."""
     got: list[Received] = []
     deadline_s = time.monotonic() + timeout_s
     while not enough(got):
         assert time.monotonic() < deadline_s, f"only {len(got)} came: {[m.topic for m in got[-5:]]}"
         if (message := listener.receive(0.5)) is not None:
             got.append(message)
-    while (message := listener.receive(0.2)) is not None:
+    return got + rest(listener)
+
+
+def rest(listener: Listener) -> list[Received]:
+    """Receive all that the broker has taken so far, and no more.
+
+    A broker keeps the order: what does not come before a message of our own, published now, it did not have.
+    Once the unit has said goodbye, nothing can come after.
+    """
+    last = f"last/{uuid.uuid4()}"
+    listener.subscribe(last, 10.0)
+    listener.publish(Publication(last, b"", "text/plain"))
+    got: list[Received] = []
+    while (message := listener.receive(15.0)) is not None:
+        if message.topic == last:
+            return got
         got.append(message)
-    return got
+    raise AssertionError(f"a message of our own did not come back within 15 s, after {len(got)} others")

@@ -1,7 +1,12 @@
 """The daemon as it is shipped: a process on replayed footage against a real mosquitto."""
 
+import contextlib
+import inspect
 import json
+import math
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,9 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from edge.capture import picamera
+from edge.config import CameraTable
+from edge.unit import DRAIN_S, frozen_after
+from edge.uplink.carry import Uplink
 from edge.uplink.messages import ClosedEvent, OpenedEvent, decode_event, decode_state
 from edge.uplink.spool import Spool
-from tests.broker import Mosquitto, collect, subscribed, until
+from edge.watch import FRAME_TIMEOUT_S
+from tests.broker import Mosquitto, collect, rest, subscribed, until
 
 COMMAND = Path(sys.executable).parent / "deskwatch"
 RULES = [
@@ -22,13 +32,13 @@ RULES = [
 class Daemon:
     """`deskwatch run` on a photo of a phone, again and again."""
 
-    def __init__(self, folder: Path, shared: Path, broker: Mosquitto, *broker_lines: str) -> None:
+    def __init__(self, folder: Path, shared: Path, broker: Mosquitto) -> None:
         self.folder = folder
         self.broker = broker
         self.process: subprocess.Popen[str] | None = None
         self.log = folder / "log"
         self.state = folder / "state"
-        policy = {
+        self.policy = {
             "schema": "policy/1",
             "version": 5,
             "issued_at": "2026-01-01T00:00:00Z",
@@ -40,11 +50,9 @@ class Daemon:
             "watch": {"mode": "continuous"},
             "rules": RULES,
         }
-        (folder / "policy.json").write_text(json.dumps(policy))
         lines = [
             '[unit]\ntenant = "acme"\nid = "cam-1"',
             f'[broker]\nhost = "127.0.0.1"\nport = {broker.port}\ntls = false',
-            *broker_lines,
             f'[camera]\nkind = "replay"\nsource = "{shared}/photos/phone-in-hand.jpg"',
             f'[paths]\nstate = "{self.state}"\npolicy = "{folder}/policy.json"',
         ]
@@ -53,6 +61,7 @@ class Daemon:
         self.environment = {**os.environ, "DESKWATCH_MODELS": str(shared / "models")}
 
     def start(self) -> "Daemon":
+        (self.folder / "policy.json").write_text(json.dumps(self.policy))
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [COMMAND, "run", "--config", self.config], env=self.environment, stdout=log, stderr=log
@@ -62,6 +71,15 @@ class Daemon:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
         return self.process.wait(20)
+
+    def watching(self) -> "Daemon":
+        """Start, and wait until it watches."""
+        before = self.log.read_text().count("watching") if self.log.exists() else 0
+        self.start()
+        began = lambda: self.said().count("watching") > before or self.process.poll() is not None  # noqa: E731
+        until(began, "the watch to begin", 30)
+        assert self.process.poll() is None, self.said()
+        return self
 
     def said(self) -> str:
         return self.log.read_text()
@@ -76,13 +94,6 @@ def daemon(tmp_path, shared, mosquitto):
     if daemon.process is not None and daemon.process.poll() is None:
         daemon.process.kill()
         daemon.process.wait()
-
-
-def fill(path):
-    """Write until the disk is full."""
-    with path.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
 
 
 def events_of(messages):
@@ -171,8 +182,7 @@ def test_a_broker_that_refuses_is_named_and_the_events_wait(daemon, mosquitto):
 
 def test_two_daemons_on_one_spool_are_refused(daemon, mosquitto):
     mosquitto.start()
-    daemon.start()
-    until(lambda: "watching" in daemon.said(), "the watch to begin", 30)
+    daemon.watching()
     second = subprocess.run(
         [COMMAND, "run", "--config", daemon.config],
         env=daemon.environment,
@@ -191,38 +201,139 @@ def test_a_read_only_state_folder_is_an_error_that_names_it(daemon, mosquitto):
     daemon.state.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", str(daemon.state)], check=True)
     try:
-        daemon.start()
-        assert daemon.process.wait(30) == 2
+        assert daemon.start().process.wait(30) == 2
         assert str(daemon.state) in daemon.said()
     finally:
         subprocess.run(["umount", str(daemon.state)], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
-def test_on_a_full_disk_the_watch_goes_on_and_nothing_is_lost_when_space_returns(daemon, mosquitto):
+@pytest.fixture
+def small_disk(daemon):
+    """The daemon's state lies on a disk of 1 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a small file system")
     daemon.state.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "none", str(daemon.state)], check=True)
-    try:
-        with Spool.open(daemon.state / "spool.db"):
+    yield daemon.state
+    if daemon.process is not None and daemon.process.poll() is None:
+        daemon.process.kill()
+        daemon.process.wait()
+    subprocess.run(["umount", str(daemon.state)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Write until the disk is full; return what to delete to have room again."""
+    ballast = folder / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
             pass
-        ballast = daemon.state / "ballast"
-        ballast.write_bytes(b"")
-        daemon.start()
-        until(
-            lambda: "watching" in daemon.said() or daemon.process.poll() is not None, "the watch to begin", 30
-        )
-        with pytest.raises(OSError, match="space"):
-            fill(ballast)
-        until(lambda: "cannot take an event" in daemon.said(), "the full disk to be told", 30)
-        assert daemon.process.poll() is None
-        ballast.unlink()
-        mosquitto.start()
-        with subscribed(mosquitto) as listener:
-            got = collect(listener, enough_events(1), timeout_s=40)
-        assert events_of(got)[0].data.seq >= 1
+    assert shutil.disk_usage(folder).free == 0
+    return ballast
+
+
+def said_times(daemon, words, count):
+    return lambda: daemon.said().count(words) >= count
+
+
+def test_on_a_full_disk_the_watch_goes_on_and_nothing_is_lost_when_space_returns(
+    daemon, mosquitto, small_disk
+):
+    rules = [f"phone-{number}" for number in range(5)]
+    daemon.policy["rules"] = [{**RULES[0], "id": rule} for rule in rules]
+    with Spool.open(small_disk / "spool.db"):
+        pass
+    ballast = fill(small_disk)
+    daemon.start()
+    until(said_times(daemon, "INFO: opened phone-", 5), "five infractions", 30)
+    until(lambda: "cannot take events" in daemon.said(), "the full disk to be told")
+    ballast.unlink()
+    mosquitto.start()
+    with subscribed(mosquitto) as listener:
+        got = collect(listener, enough_events(5), timeout_s=40)
         assert daemon.stop() == 0
-    finally:
-        if daemon.process.poll() is None:
-            daemon.process.kill()
-            daemon.process.wait()
-        subprocess.run(["umount", str(daemon.state)], check=True)
+        got += rest(listener)
+    events = events_of(got)
+    assert [event.data.seq for event in events] == list(range(1, 11))
+    opened, closed = events[:5], events[5:]
+    assert sorted(event.subject for event in opened) == rules
+    assert {(e.id, e.subject) for e in opened} == {(e.data.opened_id, e.subject) for e in closed}
+    assert {event.data.reason for event in closed} == {"stopped"}
+    assert len([m for m in got if "/thumb/" in m.topic]) == 5
+    assert daemon.said().count("cannot take events") == 1
+    assert daemon.said().count("5 that waited are in it, 0 were lost") == 1
+
+
+def test_events_that_the_spool_never_took_end_the_unit_in_an_error(daemon, small_disk):
+    with Spool.open(small_disk / "spool.db"):
+        pass
+    fill(small_disk)
+    daemon.start()
+    until(lambda: "opened phone" in daemon.said(), "the phone to be seen", 30)
+    assert daemon.stop() == 2
+    assert "spool.db: wanted room for all events, got none for 2" in daemon.said()
+    assert "what to do: free space" in daemon.said()
+    assert "2 events are lost" in daemon.said()
+
+
+def test_a_unit_that_starts_on_a_full_disk_delivers_what_it_holds(daemon, mosquitto, small_disk):
+    daemon.watching()
+    until(lambda: "opened phone" in daemon.said(), "the phone to be seen", 30)
+    assert daemon.stop() == 0
+    ballast = fill(small_disk)
+    daemon.watching()
+    mosquitto.start()
+    with subscribed(mosquitto) as listener:
+        got = collect(listener, enough_events(2), timeout_s=40)
+        until(said_times(daemon, "INFO: opened phone", 2), "the phone to be seen again", 30)
+        ballast.unlink()
+        got += collect(listener, enough_events(1), timeout_s=40)
+        assert daemon.stop() == 0
+        got += rest(listener)
+    assert [event.data.seq for event in events_of(got)] == [1, 2, 3, 4]
+    assert {state.session for state in states_of(got)} == {2}
+    with Spool.open(small_disk / "spool.db") as spool:
+        assert (spool.session, spool.depth().events) == (3, 0)
+
+
+def test_a_policy_for_another_unit_is_refused(daemon):
+    daemon.policy["unit"] = "cam-2"
+    assert daemon.start().process.wait(30) == 2
+    assert "wanted \"*\" or this unit, 'cam-1', got 'cam-2' - at $.unit" in daemon.said()
+    daemon.policy["unit"] = "cam-1"
+    daemon.watching()
+
+
+def test_only_a_still_image_is_never_taken_for_a_frozen_camera(shared, tmp_path):
+    def of(source):
+        return frozen_after(CameraTable(kind="replay", source=source))
+
+    assert of(shared / "photos" / "phone-in-hand.jpg") == math.inf
+    assert of(shared / "photos") == of(shared / "clips" / "bottle-detection.mp4") == 30.0
+    assert of(tmp_path / "missing.jpg") == frozen_after(CameraTable(kind="pi")) == 30.0
+
+
+SERVICE = Path(__file__).parents[1] / "systemd" / "deskwatch.service"
+
+
+def test_systemd_waits_longer_than_the_worst_stop_takes():
+    worst_s = (
+        picamera._OPEN_TIMEOUT_S
+        + FRAME_TIMEOUT_S
+        + 3 * picamera._CALL_TIMEOUT_S
+        + picamera._CLOSE_TIMEOUT_S
+        + DRAIN_S
+        + inspect.signature(Uplink.stop).parameters["timeout_s"].default
+    )
+    (given_s,) = re.findall(r"^TimeoutStopSec=(\d+)$", SERVICE.read_text(), re.MULTILINE)
+    assert worst_s < int(given_s) <= 90
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
+def test_systemd_takes_the_unit_file(tmp_path):
+    service = tmp_path / SERVICE.name
+    text, changed = re.subn(r"^ExecStart=.*$", "ExecStart=/bin/true", SERVICE.read_text(), flags=re.MULTILINE)
+    assert changed == 1
+    service.write_text(text)
+    verify = ["systemd-analyze", "verify", str(service)]
+    done = subprocess.run(verify, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if SERVICE.name in line]) == (0, [])

@@ -20,6 +20,11 @@ _HOST = "127.0.0.1"
 _START_S = 10.0
 _STOP_S = 5.0
 _PORT_TRIES = 5
+_LEASH = 'exec 3<&0; (read -r _ <&3; kill 0) & exec "$0" -c "$1" 3<&- </dev/null'
+"""Runs mosquitto as this very process, beside a shell that ends the process group when our end of the pipe
+closes: however we die, it dies. In a session of its own, for a Ctrl-C in the terminal is the unit's to
+answer, and the unit still has to say goodbye to the broker.
+"""
 _SBIN = "/usr/sbin:/usr/local/sbin"  # where Debian puts mosquitto, and where a user's PATH may not look
 
 
@@ -54,12 +59,7 @@ def _mosquitto(program: str) -> Iterator[LocalBroker]:
         try:
             yield LocalBroker(_HOST, port, "5", _version_of(program))
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
 
 
 def _start_mosquitto(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
@@ -72,14 +72,32 @@ def _start_mosquitto(program: str, folder: Path) -> tuple[subprocess.Popen[bytes
         )
         with output.open("wb") as sink:
             process = subprocess.Popen(  # noqa: S603  a fixed command line
-                [program, "-c", str(config)], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+                ["/bin/sh", "-c", _LEASH, program, str(config)],
+                stdin=subprocess.PIPE,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
             )
-        if _answers(port, lambda: process.poll() is None):  # noqa: B023  used in this turn only
-            return process, port
-        process.kill()
-        process.wait()
+        try:
+            if _answers(port, lambda: process.poll() is None):  # noqa: B023  used in this turn only
+                return process, port
+        except BaseException:
+            _end(process)
+            raise
+        _end(process)
     said = output.read_text(errors="replace").strip()[-500:] or "and said nothing"
     raise NoBroker(f"{program} did not start: {said}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let go of the leash, and wait until it is gone."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _version_of(program: str) -> str:

@@ -77,6 +77,7 @@ class Uplink:
         self._connections = 0
         self._last: Connection | None = None
         self._expire_due_s = clock.now_s()
+        self._expiring = True
 
     def __enter__(self) -> Self:
         self.start()
@@ -171,7 +172,13 @@ class Uplink:
         now_s = self._clock.now_s()
         if now_s >= self._expire_due_s:
             self._expire_due_s = now_s + _EXPIRE_EVERY_S
-            self._spool.expire(self._clock.now_at())
+            try:
+                self._spool.expire(self._clock.now_at())
+                self._expiring = True
+            except SpoolError as error:  # a full disk is no reason to leave the broker
+                if self._expiring:
+                    _log.warning("expired pictures stay in the spool for now: %s", error)
+                self._expiring = False
 
     def _up(self, welcome: Connected) -> None:
         self._connections += 1

@@ -11,12 +11,9 @@ import select
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import paho.mqtt.client as paho
@@ -29,7 +26,6 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge.uplink.signals import (
     Acked,
     Arrived,
-    BrokerRefused,
     BrokerUnreachable,
     Connected,
     Dialled,
@@ -44,18 +40,10 @@ from edge.uplink.signals import (
     refused,
     unreachable,
 )
+from edge.uplink.tls import Tls, TlsUnusable
 
 _UNLIMITED = 65535  # Receive Maximum where the broker names none: MQTT 5, section 3.2.2.3.3
 _EXPIRY_MAX_S = 0xFFFFFFFF
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files in PEM. Without `ca_file` the system's authorities count; `cert_file` is the unit's own."""
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +238,11 @@ class Connection:
         outcome: Callable[[], Signal] = self._dialled_now
         try:
             if self._config.tls is not None:
-                self._client.tls_set_context(_tls_context(self._config.tls))
+                self._client.tls_set_context(self._config.tls.context())
             start: dict[str, Any] = {"clean_start": True} if self._v5 else {}
             self._client.connect(self._config.host, self._config.port, self._config.keepalive_s, **start)
+        except TlsUnusable as error:
+            outcome = partial(Lost, error)
         except (OSError, ValueError) as error:
             outcome = partial(Lost, unreachable(self._config.address, error))
         with self._handover:
@@ -293,63 +283,6 @@ class Connection:
         )
 
 
-class Listener:
-    """A subscription. To be read often: the broker cuts off a listener that is silent for long."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._waiting: deque[Received] = deque()
-
-    def receive(self, timeout_s: float) -> Received | None:
-        """Return the next message, or None after `timeout_s`. Raises LinkLost when the connection ends."""
-        deadline_s = time.monotonic() + timeout_s
-        while not self._waiting:
-            for signal in self._connection.signals():
-                if isinstance(signal, Arrived):
-                    self._waiting.append(signal.message)
-                elif isinstance(signal, Lost) and not self._waiting:
-                    raise signal.error
-            left_s = deadline_s - time.monotonic()
-            if not self._waiting:
-                if left_s <= 0:
-                    return None
-                self._connection.step(min(left_s, 1.0))
-        return self._waiting.popleft()
-
-    def subscribe(self, topic_filter: str, timeout_s: float) -> None:
-        """Subscribe, and wait for the broker's answer. Raises BrokerRefused, LinkLost."""
-        deadline_s = time.monotonic() + timeout_s
-        self._connection.subscribe(topic_filter)
-        while (left_s := deadline_s - time.monotonic()) > 0:
-            self._connection.step(left_s)
-            for signal in self._connection.signals():
-                if isinstance(signal, Lost):
-                    raise signal.error
-                if isinstance(signal, Arrived):
-                    self._waiting.append(signal.message)
-                if isinstance(signal, Subscribed):
-                    if signal.failure:
-                        raise BrokerRefused(f"subscription to {topic_filter}: {signal.failure}")
-                    return
-        raise LinkLost(f"subscription to {topic_filter}: no answer in time")
-
-
-@contextmanager
-def listen(config: BrokerConfig, topic_filter: str) -> Iterator[Listener]:
-    """Subscribe at QoS 1; when the `with` begins, the broker has confirmed it. Raises LinkError."""
-    wake = Wake()
-    connection = Connection(config, wake)
-    try:
-        connection.dial()
-        connection.wait_until_up(lambda: False)
-        listener = Listener(connection)
-        listener.subscribe(topic_filter, config.connect_timeout_s)
-        yield listener
-    finally:
-        connection.disconnect()
-        wake.close()
-
-
 def _failure(*reasons: ReasonCode) -> str | None:
     return next((f"0x{reason.value:02X} {reason}" for reason in reasons if reason.is_failure), None)
 
@@ -369,20 +302,9 @@ def _arrived(message: paho.MQTTMessage) -> Signal:
     )
 
 
-class _TlsSocket(ssl.SSLSocket):
-    """Closes itself when its handshake fails: paho forgets it open."""
+def __getattr__(name: str) -> Any:  # noqa: ANN401  until every importer says edge.uplink.listener
+    from edge.uplink import listener  # noqa: PLC0415
 
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    context.sslsocket_class = _TlsSocket
-    if tls.cert_file is not None:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
-    return context
+    if name in ("Listener", "listen"):
+        return getattr(listener, name)
+    raise AttributeError(name)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import EdgeError
+from edge.policy.judge import Ended
 
 EVENT_CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 """Content type of a structured-mode CloudEvent (CloudEvents MQTT binding, section 3.2)."""
@@ -70,37 +71,9 @@ class Topics:
         """CloudEvents, in the order of their `seq`."""
         return f"{self.root}/event"
 
-    @property
-    def health(self) -> str:
-        """Counters, every minute."""
-        return f"{self.root}/health"
-
-    @property
-    def config_desired(self) -> str:
-        """The policy that the operator wants, retained, down to the unit."""
-        return f"{self.root}/config/desired"
-
-    @property
-    def config_reported(self) -> str:
-        """The policy that the unit runs, retained."""
-        return f"{self.root}/config/reported"
-
-    @property
-    def ack(self) -> str:
-        """The ingester's highest durable contiguous `seq`, retained, down to the unit."""
-        return f"{self.root}/ack"
-
     def thumb(self, event_id: str) -> str:
         """Return the topic of one event's redacted picture."""
         return f"{self.root}/thumb/{checked_id('event id', event_id)}"
-
-    def cmd(self, name: str) -> str:
-        """Return the topic of a command, down to the unit."""
-        return f"{self.root}/cmd/{checked_id('command', name)}"
-
-    def reply(self, name: str) -> str:
-        """Return the topic of a command's answer."""
-        return f"{self.root}/reply/{checked_id('command', name)}"
 
     @property
     def source(self) -> str:
@@ -133,7 +106,6 @@ class Capture(enum.StrEnum):
     STARTING = "starting"
     WATCHING = "watching"
     BETWEEN_CHECKS = "between-checks"
-    BREAK = "break"
     OFF_SHIFT = "off-shift"
     BLOCKED = "blocked"
     """The camera is open and cannot see: covered, dark, moved."""
@@ -148,19 +120,6 @@ class ClockQuality(enum.StrEnum):
 
     SYNCHRONISED = "synchronised"
     UNSYNCHRONISED = "unsynchronised"
-
-
-class CloseReason(enum.StrEnum):
-    """Why an infraction was closed."""
-
-    ENDED = "ended"
-    LOST_SIGHT = "lost-sight"
-    OFF_SHIFT = "off-shift"
-    BREAK = "break"
-    POLICY_CHANGED = "policy-changed"
-    STOPPED = "stopped"
-    RESTARTED = "restarted"
-    """The unit died while it was open; closed at the next start."""
 
 
 class _Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -247,7 +206,7 @@ class ClosedData(_EventData, frozen=True, kw_only=True):
     """`id` of the event that opened it."""
     duration_s: Seconds
     """From `since_at` of the opened event to the last time it was seen."""
-    reason: CloseReason
+    reason: Ended
 
 
 class _CloudEvent(_Wire, frozen=True, kw_only=True, tag_field="type"):

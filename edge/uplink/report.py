@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import math
 import random
 import uuid
 from collections import deque
@@ -11,13 +12,12 @@ from typing import Any
 
 from edge.evidence.thumbnail import Jpeg
 from edge.policy.document import ObjectRule, PeopleRule, Policy
-from edge.policy.judge import Closed, Finding, Opened
+from edge.policy.judge import Closed, Ended, Finding, Opened
 from edge.uplink.messages import (
     EVENT_CONTENT_TYPE,
     ClockQuality,
     ClosedData,
     ClosedEvent,
-    CloseReason,
     Event,
     Model,
     OpenedData,
@@ -34,6 +34,17 @@ log = logging.getLogger(__name__)
 
 Build = Callable[[int], Record]
 """Makes a record once its `seq` is known."""
+
+
+RETRY_S = 1.0
+"""How often a spool that cannot take a record is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Where records were given up."""
+
+    records: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +67,15 @@ class Stamp:
 
 
 def opened_record(
-    origin: Origin, stamp: Stamp, verdict: Opened, jpeg: Jpeg | None, retain: dt.timedelta, seq: int
+    origin: Origin,
+    stamp: Stamp,
+    opens: OpenInfraction,
+    verdict: Opened,
+    jpeg: Jpeg | None,
+    retain: dt.timedelta,
+    seq: int,
 ) -> Record:
-    """Return the opened event and, behind it, its picture."""
-    since_at = stamp.now_at - dt.timedelta(seconds=verdict.now_s - verdict.since_s)
+    """Return the event that opens `opens` and, behind it, its picture."""
     expires_at = stamp.now_at + retain
     thumbnail = None
     pictures: tuple[Outgoing, ...] = ()
@@ -75,8 +91,8 @@ def opened_record(
         pictures = (Outgoing(Kind.THUMBNAIL, topic, jpeg.data, "image/jpeg", stamp.event_id, expires_at),)
     rule, finding = verdict.rule, verdict.finding
     data = OpenedData(
-        **_common(origin, stamp, Rule(id=rule.id, kind=_kind(rule)), seq),
-        since_at=timestamp(since_at),
+        **_common(origin, stamp, Rule(id=opens.rule_id, kind=opens.rule_kind), seq),
+        since_at=timestamp(opens.since_at),
         hold_s=rule.hold_s,
         labels=_labels(finding),
         score=round(finding.score, 4) if finding.tracks else None,
@@ -92,12 +108,11 @@ def opened_record(
         time=timestamp(stamp.now_at),
         data=data,
     )
-    opens = OpenInfraction(stamp.event_id, rule.id, _kind(rule), since_at, stamp.now_at)
     return Record((_outgoing(origin, event), *pictures), opens=opens)
 
 
 def closed_record(
-    origin: Origin, stamp: Stamp, opened: OpenInfraction, duration_s: float, reason: CloseReason, seq: int
+    origin: Origin, stamp: Stamp, opened: OpenInfraction, duration_s: float, reason: Ended, seq: int
 ) -> Record:
     """Return the event that closes `opened`."""
     data = ClosedData(
@@ -120,7 +135,8 @@ class Reporter:
     """Writes verdicts into the spool, in order, and knows which infractions are open.
 
     A spool that cannot take a record (a full disk) does not stop the watch: up to `MAX_WAITING` records wait
-    in memory, and go in, in order, once it can.
+    in memory and go in, in order, once it can. Records beyond those are lost; each uses up a `seq` through
+    `skip`, so that the reader of the events sees a gap where they would have been.
     """
 
     MAX_WAITING = 64
@@ -131,13 +147,16 @@ class Reporter:
         put: Callable[[Build], object],
         chance: random.Random,
         synchronised: Callable[[], bool],
+        skip: Callable[[int], object] | None = None,
     ) -> None:
         self._origin = origin
-        self._put = put
+        self._put, self._skip = put, skip
         self._chance = chance
         self._synchronised = synchronised
         self._open: dict[str, OpenInfraction] = {}
-        self._waiting: deque[Build] = deque()
+        self._waiting: deque[Build | Gap] = deque()
+        self._failing, self._kept_late = False, 0
+        self._retry_due_s = -math.inf
         self.opened_count = 0
         self.given_up = 0
         """Records lost because too many waited."""
@@ -145,51 +164,76 @@ class Reporter:
     @property
     def waiting(self) -> int:
         """Records that the spool could not take yet."""
-        return len(self._waiting)
+        return sum(not isinstance(each, Gap) for each in self._waiting)
+
+    @property
+    def untold(self) -> int:
+        """Records of which the spool knows nothing: those that wait, and those lost without a gap so far."""
+        return sum(each.records if isinstance(each, Gap) else 1 for each in self._waiting)
 
     def opened(self, verdict: Opened, jpeg: Jpeg | None, policy: Policy, now_at: dt.datetime) -> None:
         """Write an opened infraction with its picture."""
         stamp = self._stamp(policy, now_at)
         retain = dt.timedelta(days=policy.thumbnail.retain_days)
+        rule = verdict.rule
+        since_at = now_at - dt.timedelta(seconds=verdict.now_s - verdict.since_s)
+        opens = OpenInfraction(stamp.event_id, rule.id, _kind(rule), since_at, now_at)
 
         def build(seq: int) -> Record:
-            return opened_record(self._origin, stamp, verdict, jpeg, retain, seq)
+            return opened_record(self._origin, stamp, opens, verdict, jpeg, retain, seq)
 
-        since_at = now_at - dt.timedelta(seconds=verdict.now_s - verdict.since_s)
-        rule = verdict.rule
         self.opened_count += 1
-        self._open[rule.id] = OpenInfraction(stamp.event_id, rule.id, _kind(rule), since_at, now_at)
+        self._open[rule.id] = opens
         self._write(build)
 
     def closed(self, verdict: Closed, policy: Policy, now_at: dt.datetime) -> None:
         """Write the end of an open infraction."""
         opened = self._open.pop(verdict.rule.id)
-        reason = CloseReason(verdict.reason.value)
-        self._close(opened, verdict.duration_s, reason, policy, now_at)
+        self._close(opened, verdict.duration_s, verdict.reason, policy, now_at)
 
     def close_left_open(self, left: Sequence[OpenInfraction], policy: Policy, now_at: dt.datetime) -> None:
         """Close what was open when the unit died, as long as it is known to have lasted."""
         for opened in left:
             known_s = (opened.opened_at - opened.since_at).total_seconds()
-            self._close(opened, known_s, CloseReason.RESTARTED, policy, now_at)
+            self._close(opened, known_s, Ended.RESTARTED, policy, now_at)
+
+    def turn(self, now_s: float) -> None:
+        """Try again to write what waits, at most every `RETRY_S`. To be called often."""
+        if self._waiting and now_s >= self._retry_due_s:
+            self._retry_due_s = now_s + RETRY_S
+            self.flush()
 
     def flush(self) -> bool:
-        """Write what waits; return whether nothing is left."""
+        """Try now to write what waits; return whether nothing is left."""
         while self._waiting:
+            first = self._waiting[0]
             try:
-                self._put(self._waiting[0])
+                if isinstance(first, Gap):
+                    if self._skip is not None:
+                        self._skip(first.records)
+                else:
+                    self._put(first)
             except SpoolError as error:
-                if len(self._waiting) == 1:
-                    log.error("the spool cannot take an event, which waits in memory: %s", error)
+                if not self._failing:
+                    log.error("the spool cannot take events, which wait in memory: %s", error)
+                self._failing = True
                 return False
             self._waiting.popleft()
+            self._kept_late += self._failing and not isinstance(first, Gap)
+        if self._failing:
+            log.warning(
+                "the spool takes events again: %d that waited are in it, %d were lost since the start",
+                self._kept_late,
+                self.given_up,
+            )
+        self._failing, self._kept_late = False, 0
         return True
 
     def _close(
         self,
         opened: OpenInfraction,
         duration_s: float,
-        reason: CloseReason,
+        reason: Ended,
         policy: Policy,
         now_at: dt.datetime,
     ) -> None:
@@ -201,12 +245,21 @@ class Reporter:
         self._write(build)
 
     def _write(self, build: Build) -> None:
-        if len(self._waiting) >= self.MAX_WAITING:
-            self.given_up += 1
-            log.error("an event is lost: %d already wait for the spool", len(self._waiting))
+        if self.waiting >= self.MAX_WAITING:
+            self._give_up()
             return
         self._waiting.append(build)
-        self.flush()
+        if not self._failing:
+            self.flush()
+
+    def _give_up(self) -> None:
+        self.given_up += 1
+        last = self._waiting[-1]
+        if isinstance(last, Gap):
+            self._waiting[-1] = Gap(last.records + 1)
+            return
+        log.error("events are lost from now on: %d already wait for the spool", self.MAX_WAITING)
+        self._waiting.append(Gap(1))
 
     def _stamp(self, policy: Policy, now_at: dt.datetime) -> Stamp:
         event_id = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))

@@ -137,17 +137,16 @@ _UNREACHABLE: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "no answer in time: check the network and any firewall between"),
     (
         ssl.SSLCertVerificationError,
-        "its certificate is not trusted: check broker.tls.ca_file and the unit's clock",
+        "its certificate is not trusted: check broker.ca_file and the unit's clock",
     ),
     (ssl.SSLError, "no TLS session: is it a TLS port, and are the unit's certificate and key right?"),
-    (FileNotFoundError, "a file of broker.tls is missing"),
-    (PermissionError, "a file of broker.tls cannot be read, or the network forbids it"),
+    (PermissionError, "a firewall on this unit forbids it"),
 )
 
 _REFUSED: dict[int, str] = {
     0x84: 'set broker.protocol to "{other}"',
     0x85: "the broker does not take this client id: check the unit's id",
-    0x86: "check broker.username and broker.password",
+    0x86: "check broker.username and broker.password_file",
     0x87: "the broker's access list does not let this unit in: check its user, certificate and the list",
     0x88: "the broker is not ready: it will be tried again",
     0x89: "the broker is busy: it will be tried again",

@@ -2,18 +2,23 @@
 
 import contextlib
 import gc
+import os
+import signal
 import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from edge.uplink import broker as broker_module
 from edge.uplink.broker import NoBroker, local_broker
-from edge.uplink.link import BrokerConfig, Connection, listen
+from edge.uplink.link import BrokerConfig, Connection
+from edge.uplink.listener import listen
 from edge.uplink.messages import Capture, decode_state
 from edge.uplink.records import Record
 from edge.uplink.signals import Publication, Wake
-from tests.broker import collect, until
+from tests.broker import PROGRAM, collect, until
 from tests.uplink.conftest import TOPICS, event_message, jpeg, quick_uplink, thumb_message
 
 FOUND = broker_module.shutil.which
@@ -93,3 +98,61 @@ def test_a_mosquitto_that_will_not_start_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(broker_module.shutil, "which", lambda *a, **k: str(broken))
     with pytest.raises(NoBroker, match="did not start: Error: no such luck"), local_broker():
         pass
+
+
+HOLDER = """
+import os, signal, sys, threading
+from edge.uplink.broker import local_broker
+with local_broker() as broker:
+    try:
+        print(broker.port, flush=True)
+        threading.Event().wait(60)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holder():
+    """A process, in a group of its own, that holds a mosquitto; and the mosquitto's port."""
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    with process:
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no mosquitto here")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_broker_dies_with_whoever_holds_it(how):
+    with holder() as (process, port):
+        assert answers(port)
+        process.send_signal(how)
+        until(lambda: not answers(port), "the broker to end")
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no mosquitto here")
+def test_a_ctrl_c_in_the_terminal_leaves_the_broker_for_the_goodbye():
+    with holder() as (process, port):
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal sends: to all of the foreground group
+        assert process.stdout.readline() == "interrupted\n"
+        assert answers(port)
+        process.stdin.close()
+        assert process.wait(20) == 0
+        assert not answers(port)

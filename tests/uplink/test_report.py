@@ -32,15 +32,21 @@ JPEG = Jpeg(b"\xff\xd8picture", 4, 3)
 
 
 class Shelf:
-    """Numbers and keeps records; refuses while `full`."""
+    """Numbers and keeps records; refuses while `full`, or when it has no room left."""
 
     def __init__(self):
-        self.records, self.full = [], False
+        self.records, self.seq, self.full, self.room, self.refused = [], 0, False, 1000, 0
 
     def put(self, build):
-        if self.full:
+        self.take(1)
+        self.records.append(build(self.seq))
+
+    def take(self, count):
+        if self.full or not self.room:
+            self.refused += 1
             raise SpoolFull("the disk is full")
-        self.records.append(build(len(self.records) + 1))
+        self.room -= 1
+        self.seq += count
 
     @property
     def events(self):
@@ -54,7 +60,7 @@ def shelf():
 
 @pytest.fixture
 def reporter(shelf):
-    return Reporter(ORIGIN, shelf.put, random.Random(1), lambda: True)
+    return Reporter(ORIGIN, shelf.put, random.Random(1), lambda: True, shelf.take)
 
 
 def track(label="cell phone", score=0.8):
@@ -109,27 +115,59 @@ def test_what_was_open_when_the_unit_died_is_closed_as_long_as_it_is_known_to_ha
     assert (event.data.opened_id, event.data.duration_s, event.data.reason) == ("e1", 5.0, "restarted")
 
 
+def errors(caplog):
+    return [record.getMessage() for record in caplog.records]
+
+
 def test_a_full_spool_delays_events_in_order_and_loses_none(reporter, shelf):
     shelf.full = True
     reporter.opened(opened(), JPEG, POLICY, NOON)
     reporter.closed(Closed(PHONE, 1.0, Ended.ENDED), POLICY, NOON)
     assert shelf.records == []
-    assert reporter.waiting == 2
+    assert (reporter.waiting, reporter.untold) == (2, 2)
     assert reporter.flush() is False
     shelf.full = False
     assert reporter.flush() is True
+    assert (reporter.waiting, reporter.untold) == (0, 0)
     assert [event.data.seq for event in shelf.events] == [1, 2]
     assert shelf.events[1].data.opened_id == shelf.events[0].id
 
 
-def test_what_waits_is_bounded_and_what_is_given_up_is_counted(reporter, shelf):
+def test_a_full_spool_is_asked_once_a_second_and_told_once_each_way(reporter, shelf, caplog):
+    shelf.full = True
+    reporter.opened(opened(), None, POLICY, NOON)
+    for frame in range(601):  # a minute at ten frames a second
+        reporter.turn(100.0 + frame / 10)
+    reporter.closed(Closed(PHONE, 1.0, Ended.ENDED), POLICY, NOON)
+    assert 60 <= shelf.refused <= 63
+    assert errors(caplog) == ["the spool cannot take events, which wait in memory: the disk is full"]
+    shelf.full = False
+    reporter.turn(161.0)
+    assert len(shelf.records) == 2
+    assert errors(caplog)[1:] == [
+        "the spool takes events again: 2 that waited are in it, 0 were lost since the start"
+    ]
+    reporter.opened(opened(), None, POLICY, NOON)
+    assert (len(shelf.records), len(errors(caplog))) == (3, 2)
+
+
+def test_what_waits_is_bounded_and_what_is_given_up_leaves_a_gap_in_its_place(reporter, shelf, caplog):
     shelf.full = True
     for _ in range(Reporter.MAX_WAITING + 3):
         reporter.opened(opened(), None, POLICY, NOON)
-    assert (reporter.waiting, reporter.given_up) == (Reporter.MAX_WAITING, 3)
-    shelf.full = False
-    reporter.flush()
-    assert len(shelf.records) == Reporter.MAX_WAITING
+    assert (reporter.waiting, reporter.given_up, reporter.untold) == (64, 3, 67)
+    assert [line for line in errors(caplog) if "lost" in line] == [
+        "events are lost from now on: 64 already wait for the spool"
+    ]
+    shelf.full, shelf.room = False, 1  # the disk takes one, and is full again
+    reporter.turn(1.0)
+    reporter.opened(opened(), None, POLICY, NOON)
+    assert (reporter.waiting, reporter.given_up) == (64, 3)
+    shelf.room = 1000
+    reporter.turn(2.0)
+    assert [event.data.seq for event in shelf.events] == [*range(1, 65), 68]
+    assert reporter.untold == 0
+    assert errors(caplog)[-1].endswith("65 that waited are in it, 3 were lost since the start")
 
 
 def test_ids_come_from_the_chance_that_is_handed_in(shelf):

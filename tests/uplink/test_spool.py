@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import datetime as dt
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -206,15 +207,68 @@ def test_a_commit_waits_for_the_disk(spool):
     assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
-def test_a_released_picture_does_not_stay_readable(tmp_path):
-    path = tmp_path / "spool.db"
-    needle = jpeg(1)[2000:2064]
+def readable(path: Path, needle: bytes) -> bool:
+    """Whether the bytes are in the spool's file, its log, or anything else beside it."""
+    return any(needle in each.read_bytes() for each in path.parent.iterdir() if each.is_file())
+
+
+NEEDLE = jpeg(1)[2000:2064]
+
+
+def releasing(spool: Spool) -> None:
+    spool.release([s.position for s in spool.pending(9, alive_at=NOW)])
+
+
+def expiring(spool: Spool) -> None:
+    assert spool.expire(NOW + DAY) == 1
+
+
+def giving_way(spool: Spool) -> None:
+    for _ in range(3):
+        with_picture(spool)
+    assert spool.lost().thumbnails
+    spool.expire(NOW)  # as the uplink does every minute
+
+
+@pytest.mark.parametrize("go", [releasing, expiring, giving_way])
+def test_a_picture_that_is_gone_cannot_be_read_from_the_disk(tmp_path, go):
+    path = tmp_path / "state" / "spool.db"
+    with Spool.open(path, max_bytes=100_000) as spool:
+        with_picture(spool)
+        assert readable(path, NEEDLE)
+        go(spool)
+        assert not readable(path, NEEDLE)  # nor while the spool is open
+    assert not readable(path, NEEDLE)
+
+
+def test_what_a_killed_process_left_in_the_log_is_wiped_at_the_next_start(tmp_path):
+    path, copy = tmp_path / "state" / "spool.db", tmp_path / "copy" / "spool.db"
     with Spool.open(path) as spool:
         with_picture(spool)
-    assert needle in path.read_bytes()
-    with Spool.open(path) as spool:
-        spool.release([s.position for s in spool.pending(9, alive_at=NOW)])
-    assert needle not in path.read_bytes()
+        gone = [s.position for s in spool.pending(9, alive_at=NOW)]
+        with spool._transaction() as db:  # killed between the deletion and the wiping
+            spool._delete(db, gone)
+        shutil.copytree(path.parent, copy.parent)
+    assert readable(copy, NEEDLE)
+    with Spool.open(copy):
+        assert not readable(copy, NEEDLE)
+
+
+def test_events_alone_cost_no_wiping(spool, tmp_path):
+    log = tmp_path / "state" / "spool.db-wal"
+    put_event(spool)
+    releasing(spool)
+    assert log.stat().st_size > 0
+    with_picture(spool)
+    releasing(spool)
+    assert log.stat().st_size == 0
+
+
+def test_skipped_numbers_show_as_a_gap_and_count_as_lost(spool):
+    put_event(spool)
+    spool.skip(3)
+    assert put_event(spool) == 5
+    assert spool.lost().events == 3
 
 
 def test_two_daemons_on_one_spool_are_refused(tmp_path):
@@ -302,17 +356,41 @@ def test_a_full_disk_loses_nothing_and_works_again(small_disk):
     assert integrity(path) == "ok"
 
 
-def test_a_disk_that_is_full_from_the_start(small_disk):
-    (small_disk / "ballast").write_bytes(bytes(1_900_000))
-    with contextlib.suppress(OSError), (small_disk / "rest").open("wb", buffering=0) as rest:
-        while rest.write(bytes(4096)):
+def fill(folder: Path) -> None:
+    """Write until the disk is full."""
+    with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
+        while ballast.write(bytes(4096)):
             pass
+    assert shutil.disk_usage(folder).free == 0
+
+
+def test_a_new_spool_needs_some_space(small_disk):
+    fill(small_disk)
     with pytest.raises(SpoolFull, match="free some space"):
         Spool.open(small_disk / "state" / "spool.db")
-    (small_disk / "rest").unlink()
     (small_disk / "ballast").unlink()
     with Spool.open(small_disk / "state" / "spool.db") as spool:
         assert put_event(spool) == 1
+
+
+def test_a_disk_that_is_full_at_the_start_gives_what_it_holds(small_disk, caplog):
+    path = small_disk / "spool.db"
+    with Spool.open(path) as spool:
+        with_picture(spool)
+    fill(small_disk)
+    with Spool.open(path) as spool:
+        assert spool.session == 2
+        assert waiting(spool) == [(1, "event"), (1, "thumbnail")]
+        with pytest.raises(SpoolFull):
+            put_event(spool)
+        with pytest.raises(SpoolFull):
+            releasing(spool)
+        (small_disk / "ballast").unlink()
+        releasing(spool)  # with room again, the session is written too
+        assert put_event(spool) == 2
+    with Spool.open(path) as spool:
+        assert spool.session == 3
+    assert [r.getMessage().partition(":")[0] for r in caplog.records] == ["session 2 cannot be written yet"]
 
 
 def test_a_read_only_folder(small_disk):

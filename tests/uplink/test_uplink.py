@@ -4,22 +4,24 @@ import datetime as dt
 import itertools
 import logging
 import os
+import re
 import signal
 import socket
-import statistics
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge.uplink.link import BrokerConfig, Tls, listen
+from edge.uplink import carry
+from edge.uplink.link import BrokerConfig
+from edge.uplink.listener import listen
 from edge.uplink.messages import Capture, InvalidMessage, State, decode_event, decode_state
 from edge.uplink.records import Record, SpoolFull
 from edge.uplink.signals import Received
-from tests.broker import collect, free_port, subscribed, until
+from edge.uplink.tls import Tls, TlsUnusable
+from tests.broker import collect, free_port, rest, subscribed, until
 from tests.uplink.conftest import (
     TOPICS,
     Relay,
@@ -53,15 +55,13 @@ def test_a_thousand_events_in_order_none_missing_none_twice(mosquitto, spool, pr
     mosquitto.start()
     for _ in range(500):
         put_event(spool)
-    with (
-        subscribed(mosquitto) as listener,
-        quick_uplink(spool, mosquitto.config(protocol=protocol)) as uplink,
-    ):
-        for _ in range(500):  # while it carries
-            put_event(spool)
-        got = collect(listener, lambda messages: len(messages) >= 1001)
-        until(lambda: empty(spool), "the spool to know")
-        assert uplink.status().delivered == 1000
+    with subscribed(mosquitto) as listener:
+        with quick_uplink(spool, mosquitto.config(protocol=protocol)) as uplink:
+            for _ in range(500):  # while it carries
+                put_event(spool)
+            until(lambda: empty(spool), "the spool to empty")
+            assert uplink.status().delivered == 1000
+        got = rest(listener)
     assert got[0].topic == TOPICS.state  # the birth comes first
     assert seqs(got) == list(range(1, 1001))
     assert {m.qos for m in got} == {1}
@@ -114,17 +114,17 @@ def test_a_picture_comes_with_its_event_and_expires(mosquitto, spool):
     assert (spool.lost().expired, spool.depth().thumbnails) == (1, 0)
 
 
-def test_a_put_is_carried_at_once(mosquitto, spool):
+def test_a_put_is_carried_at_once(mosquitto, spool, monkeypatch):
+    monkeypatch.setattr(carry, "_WAIT_S", 3600.0)  # nothing but the put itself can wake the uplink
     mosquitto.start()
-    with subscribed(mosquitto, TOPICS.event) as listener, quick_uplink(spool, mosquitto.config()) as uplink:
+    config = mosquitto.config(keepalive_s=3600)
+    with subscribed(mosquitto, TOPICS.event) as listener, quick_uplink(spool, config) as uplink:
         until(lambda: uplink.status().connected, "a connection")
-        delays_s = []
-        for _ in range(20):
-            began_s = time.perf_counter()
+        for seq in range(1, 21):
             put_event(spool)
-            assert listener.receive(5.0) is not None
-            delays_s.append(time.perf_counter() - began_s)
-    assert statistics.median(delays_s) < 0.05
+            message = listener.receive(20.0)
+            assert message is not None
+            assert seqs([message]) == [seq]
 
 
 def test_announced_states_come_in_order_and_the_last_is_retained(mosquitto, spool):
@@ -179,6 +179,7 @@ def test_what_the_broker_will_not_have_is_set_aside_and_the_rest_goes_on(mosquit
     acl = mosquitto.folder / "acl"
     acl.write_text(
         "topic readwrite deskwatch/v1/acme/unit-1/event\ntopic readwrite deskwatch/v1/acme/unit-1/state\n"
+        "topic readwrite last/#\n"
     )
     mosquitto.start(f"acl_file {acl}")
     for _ in range(3):
@@ -236,8 +237,8 @@ def test_a_broker_that_is_gone_for_a_while(mosquitto, relay, spool, persistence)
         mosquitto.start(*lines)
         with subscribed(mosquitto) as listener:
             relay.open = True
-            got = collect(listener, lambda messages: len(seqs(messages)) >= 100)
-        until(lambda: empty(spool), "the spool to know")
+            until(lambda: empty(spool), "the spool to empty")
+            got = rest(listener)
     assert seqs(got) == list(range(2, 102))
     births = [state for state in states(got) if state.online]
     assert births[-1].connection > 1
@@ -257,7 +258,8 @@ def test_a_broker_killed_in_mid_flight(mosquitto, relay, spool):
         mosquitto.start()
         with subscribed(mosquitto, TOPICS.event) as listener:
             relay.open = True
-            got = collect(listener, lambda messages: len(messages) >= len(left))
+            until(lambda: empty(spool), "the spool to empty")
+            got = rest(listener)
     assert seqs(got) == left == list(range(left[0], 2001))
 
 
@@ -274,7 +276,7 @@ def test_a_wire_that_breaks_again_and_again_loses_nothing(mosquitto, relay, spoo
             relay.cut()
             relay.open = True
         until(lambda: empty(spool), "the spool to empty")
-        got = seqs(collect(listener, lambda messages: len(set(seqs(messages))) == 300))
+        got = seqs(rest(listener))
         assert uplink.status().connections == 4
     first_seen = list(dict.fromkeys(got))
     assert first_seen == list(range(1, 301))
@@ -286,14 +288,11 @@ def test_a_frozen_broker_does_not_slow_a_put(mosquitto, spool):
     with subscribed(mosquitto, TOPICS.event) as listener, quick_uplink(spool, mosquitto.config()) as uplink:
         until(lambda: uplink.status().connected, "a connection")
         mosquitto.freeze()
-        took_s = []
-        for _ in range(100):
-            began_s = time.perf_counter()
+        for _ in range(100):  # a put that waited on the broker would wait for ever
             spool.put(lambda seq: Record((event_message(seq), thumb_message(seq))))
-            took_s.append(time.perf_counter() - began_s)
-        assert max(took_s) < 1.0
         mosquitto.thaw()
-        got = collect(listener, lambda messages: len(messages) >= 100)
+        until(lambda: empty(spool), "the spool to empty")
+        got = rest(listener)
         assert uplink.status().connections == 1
     assert seqs(got) == list(range(1, 101))
 
@@ -368,9 +367,7 @@ def failing_with(spool, config: BrokerConfig, message: str, caplog) -> None:
     uplink = quick_uplink(spool, config)
     uplink.start()
     until(lambda: message in (uplink.status().last_error or "") and uplink._attempts >= 3, message)
-    began_s = time.perf_counter()
     assert uplink.stop()
-    assert time.perf_counter() - began_s < 0.5
     assert len([w for w in warnings(caplog) if message in w]) == 1
     assert spool.depth().events == 1
     spool.release([s.position for s in spool.pending(9, alive_at=dt.datetime.now(dt.UTC))])
@@ -438,9 +435,7 @@ def test_stopping_while_a_host_says_nothing(spool):
         uplink = quick_uplink(spool, BrokerConfig("127.0.0.1", silent.getsockname()[1], "unit-1"))
         uplink.start()
         peer, _ = silent.accept()
-        began_s = time.perf_counter()
-        assert uplink.stop()
-        assert time.perf_counter() - began_s < 0.5
+        assert uplink.stop()  # in less than its 5 s, where the welcome may take 10
         peer.close()
 
 
@@ -452,9 +447,7 @@ def test_stopping_when_the_broker_is_frozen_leaves_the_will(mosquitto, spool):
     with subscribed(mosquitto) as listener:
         collect(listener, len)
         mosquitto.freeze()
-        began_s = time.perf_counter()
         assert uplink.stop()
-        assert time.perf_counter() - began_s < 3.0
         mosquitto.thaw()
         got = states(collect(listener, states))
     assert not got[-1].online
@@ -497,17 +490,17 @@ def test_a_full_disk_sends_nothing_twice(mosquitto, spool, caplog, monkeypatch):
             subscribed(mosquitto, TOPICS.event) as listener,
             quick_uplink(spool, BrokerConfig("127.0.0.1", relay.port, "unit-1")) as uplink,
         ):
-            got = collect(listener, lambda messages: len(messages) >= 40)
+            until(lambda: uplink.status().delivered == 40, "all to be delivered")
             assert spool.depth().events == 40
             relay.cut()
             until(lambda: not uplink.status().connected, "the loss to be seen")
             relay.open = True
             put_event(spool)
-            got += collect(listener, len)
+            until(lambda: uplink.status().delivered == 41, "the one after the loss")
             full[0] = False
             put_event(spool)
-            got += collect(listener, len)
             until(lambda: empty(spool), "the spool to empty")
+            got = rest(listener)
     finally:
         relay.close()
     assert seqs(got) == list(range(1, 43))
@@ -536,6 +529,51 @@ def test_over_tls(mosquitto, spool, caplog):
     with quick_uplink(spool, trusted) as uplink:
         until(lambda: empty(spool), "the spool to empty")
         assert uplink.status().connections == 1
-    failing_with(spool, mosquitto.config(tls=Tls()), "its certificate is not trusted", caplog)
-    missing = mosquitto.config(tls=Tls(ca_file=folder / "none.pem"))
-    failing_with(spool, missing, "a file of broker.tls is missing", caplog)
+    failing_with(
+        spool, mosquitto.config(tls=Tls()), "its certificate is not trusted: check broker.ca_file", caplog
+    )
+    with Scripted(b"") as plain:
+        none = plain.config(tls=Tls(ca_file=folder / "none.pem"))
+        failing_with(spool, none, f"broker.ca_file: wanted a readable file, got {folder}/none.pem", caplog)
+
+
+def test_a_tls_file_that_cannot_be_used_is_named_with_its_key(tmp_path):
+    certificates(tmp_path)
+    pem, key, other = (tmp_path / name for name in ("broker.pem", "broker.key", "ca.key"))
+    words = ("openssl", "ec", "-aes256", "-passout", "pass:x", "-in", key, "-out", tmp_path / "locked.key")
+    subprocess.run(words, check=True, capture_output=True)
+    assert Tls(tmp_path / "ca.pem", pem, key).context() is not None
+    for tls, says in (
+        (Tls(ca_file=tmp_path), f"broker.ca_file: wanted a readable file, got {tmp_path}: Is a directory"),
+        (Tls(ca_file=key), f"broker.ca_file: wanted certificates in PEM, got {key}"),
+        (Tls(certificate_file=tmp_path / "no", key_file=key), "broker.certificate_file: wanted a readable"),
+        (Tls(certificate_file=pem, key_file=tmp_path / "no"), "broker.key_file: wanted a readable"),
+        (
+            Tls(certificate_file=pem, key_file=other),
+            f"its own key without a passphrase, got {pem} and {other}",
+        ),
+        (Tls(certificate_file=pem, key_file=tmp_path / "locked.key"), "without a passphrase"),
+    ):
+        with pytest.raises(TlsUnusable, match=re.escape(says)):
+            tls.context()
+
+
+def test_pictures_that_cannot_be_expired_are_no_reason_to_leave_the_broker(
+    mosquitto, spool, caplog, monkeypatch
+):
+    tries = []
+
+    def expire(now_at):
+        tries.append(now_at)
+        raise SpoolFull("spool.db: full")
+
+    monkeypatch.setattr(spool, "expire", expire)
+    monkeypatch.setattr(carry, "_EXPIRE_EVERY_S", 0.0)
+    mosquitto.start()
+    with quick_uplink(spool, mosquitto.config()) as uplink:
+        for _ in range(20):
+            put_event(spool)
+            until(lambda: empty(spool), "the spool to empty")
+        assert uplink.status().connections == 1
+    assert len(tries) > 2
+    assert len([w for w in warnings(caplog) if "expired pictures" in w]) == 1
