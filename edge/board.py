@@ -2,15 +2,17 @@
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edge.errors import EdgeError
-from edge.offline import OutputUnwritable, words_of
+from edge.output import write_file
 from edge.page import Entry, render
+from edge.story import printable, words_of
 from edge.uplink.messages import (
     ClosedEvent,
     InvalidMessage,
@@ -23,9 +25,17 @@ from edge.uplink.messages import (
 from edge.uplink.signals import Received
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table
 
 ROWS = 16
+KEPT = 1000
+"""Infractions, and pictures, that are remembered: the newest."""
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
+"""An event id that may name a file."""
+_JPEG = b"\xff\xd8"
+"""How a JPEG begins (SOI)."""
+_Item = TypeVar("_Item")
 
 
 class NoTable(EdgeError):
@@ -36,8 +46,9 @@ class NoTable(EdgeError):
 class Board:
     """Pairs the messages of each infraction, whatever order they come in, and saves the pictures."""
 
+    root: str
+    """The topics of the unit, without a slash at the end."""
     out: Path
-    started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     state: State | None = None
     opened: dict[str, OpenedEvent] = field(default_factory=dict)
     closed: dict[str, ClosedEvent] = field(default_factory=dict)
@@ -45,6 +56,7 @@ class Board:
     pictures: dict[str, bytes] = field(default_factory=dict)
     messages: int = 0
     garbage: int = 0
+    """Messages that are not what the contract says."""
 
     @property
     def offline(self) -> bool:
@@ -52,25 +64,25 @@ class Board:
         return self.state is not None and not self.state.online
 
     def take(self, message: Received) -> None:
-        """Note one message; a picture is written to a file named for its event."""
+        """Note one message; a picture is written to a file named for its event. Raises OutputUnwritable."""
         self.messages += 1
-        level, _, rest = message.topic.split("/", 4)[4].partition("/")
         try:
-            match level:
-                case "state":
+            match message.topic.removeprefix(f"{self.root}/").split("/"):
+                case ["state"]:
                     self.state = decode_state(message.payload)
-                case "event":
+                case ["event"]:
                     event = decode_event(message.payload)
+                    dt.datetime.fromisoformat(event.time)
                     if isinstance(event, OpenedEvent):
-                        self.opened[event.id] = event
+                        _keep(self.opened, event.id, event)
                     else:
-                        self.closed[event.data.opened_id] = event
-                case "thumb":
-                    self.pictures[rest] = message.payload
-                    _write(self.out / f"{rest}.jpg", message.payload)
+                        _keep(self.closed, event.data.opened_id, event)
+                case ["thumb", event_id] if _FILE_NAME.match(event_id) and message.payload[:2] == _JPEG:
+                    write_file(self.out / f"{event_id}.jpg", message.payload)
+                    _keep(self.pictures, event_id, message.payload)
                 case _:
-                    pass
-        except InvalidMessage:
+                    self.garbage += 1
+        except (InvalidMessage, ValueError):
             self.garbage += 1
 
     @contextmanager
@@ -87,6 +99,8 @@ class Board:
     def summary(self) -> str:
         """Return the counts, in words."""
         counts = f"{len(self.opened)} opened, {len(self.closed)} closed, {len(self.pictures)} pictures"
+        if self.garbage:
+            counts += f", {self.garbage} not understood"
         return f"{self.messages} messages arrived: {counts}"
 
     def write_page(self, footer: str) -> Path:
@@ -94,7 +108,7 @@ class Board:
         lead = "What arrived at the broker. A picture is sharp only inside the evidence box."
         entries = [self._entry(event) for event in self.opened.values()]
         path = self.out / "page.html"
-        _write(path, render("deskwatch: infractions", lead, entries, footer).encode())
+        write_file(path, render("deskwatch: infractions", lead, entries, footer).encode())
         return path
 
     def _entry(self, event: OpenedEvent) -> Entry:
@@ -122,27 +136,36 @@ class LiveTable:
     def show(self, message: Received) -> None:
         """Nothing to do: the table reads the board when it is drawn."""
 
-    def __rich__(self) -> "Table":
+    def __rich_console__(self, _console: "Console", options: "ConsoleOptions") -> Iterator["Table"]:
+        # The terminal writes ^C at the end of the last line: with room there, it does not tear the table.
+        yield self._table(max(40, options.max_width - 8))
+
+    def _table(self, width: int) -> "Table":
         from rich.table import Table  # noqa: PLC0415  an extra
+        from rich.text import Text  # noqa: PLC0415
 
         board = self._board
-        state = f"{board.state.capture} {board.state.reason}" if board.state else "waiting for the unit"
-        table = Table(title=f"deskwatch at the broker: {state}", caption=board.summary(), expand=True)
+        state = "waiting for the unit"
+        if board.state:
+            state = ": ".join(filter(None, (board.state.capture, board.state.reason)))
+        title = Text(f"deskwatch at the broker: {printable(state)}")
+        table = Table(title=title, caption=board.summary(), width=width)
         for column in ("opened", "rule", "what", "lasted", "picture"):
             table.add_column(column, no_wrap=column != "what")
         for event in list(board.opened.values())[-ROWS:]:
             closed = board.closed.get(event.id)
-            lasted = (
-                f"{closed.data.duration_s:.1f} s ({closed.data.reason})" if closed else "[bold red]open[/]"
-            )
+            lasted = Text("open", "bold red")
+            if closed:
+                lasted = Text(f"{closed.data.duration_s:.1f} s ({closed.data.reason})")
             picture = board.pictures.get(event.id)
             size = f"{len(picture) / 1000:.1f} kB" if picture else ""
-            table.add_row(event.time[11:19], event.subject, words_of(event), lasted, size)
+            # Text, not str: what came over the wire is no markup.
+            rule, what = Text(printable(event.subject)), Text(printable(words_of(event)))
+            table.add_row(event.time[11:19], rule, what, lasted, size)
         return table
 
 
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise OutputUnwritable(f"{path}: wanted to write it, got: {error.strerror}") from error
+def _keep(store: dict[str, _Item], key: str, item: _Item) -> None:
+    store[key] = item
+    if len(store) > KEPT:
+        del store[next(iter(store))]

@@ -14,20 +14,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
+from edge import offline
 from edge.board import Board
 from edge.capture.frame import Camera, EndOfFootage, Frame
 from edge.capture.replay import ReplayCamera
 from edge.clock import Clock, SystemClock
 from edge.errors import EdgeError
-from edge.offline import make_folder, shared_folder
+from edge.output import complain, make_folder, put
 from edge.policy.document import Policy, check_labels, read_policy
-from edge.unit import uplinked
+from edge.story import printable
+from edge.unit import stop_on_signal, uplinked
 from edge.uplink.broker import LocalBroker, local_broker
-from edge.uplink.link import BrokerConfig, Listener, listen
+from edge.uplink.link import BrokerConfig
+from edge.uplink.listener import Listener, listen
 from edge.uplink.messages import Topics
 from edge.uplink.signals import Received
 from edge.vision.detector import Detector
-from edge.vision.model_file import find_card
+from edge.vision.interpreter import Backend
+from edge.vision.model_file import find_card, shared_folder
 from edge.watch import Watch
 
 TOPICS = Topics("demo", "desk-1")
@@ -94,7 +100,7 @@ class Lines:
 
     def show(self, message: Received) -> None:
         """Print a message."""
-        print(json_line(message) if self.as_json else f"{message.topic}  {_brief(message)}", flush=True)  # noqa: T201
+        put(json_line(message) if self.as_json else printable(f"{message.topic}  {_brief(message)}"))
 
 
 @dataclass(slots=True)
@@ -108,19 +114,35 @@ class Unit:
     spool: Path
     stop: threading.Event
     failure: BaseException | None = None
+    cameras: list[ReplayCamera] = field(init=False)
     thread: threading.Thread = field(init=False)
+    _clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
+        self._clock = SystemClock(self.stop)
+        self.cameras = [ReplayCamera(source, self._clock, pace="real") for source in self.sources]
         self.thread = threading.Thread(target=self._run, name="deskwatch-watch")
 
+    def problems(self) -> list[str]:
+        """Return what of the footage was not seen, in words."""
+        played = zip(self.sources, self.cameras, strict=True)
+        return [problem for source, camera in played for problem in offline.problems(source, camera)]
+
     def _run(self) -> None:
-        clock = SystemClock(self.stop)
+        policy, clock, camera = self.policy, self._clock, Playlist(self.cameras)
         try:
-            camera = Playlist([_camera(source, clock) for source in self.sources])
-            with uplinked(self.spool, TOPICS, self.broker, self.detector, self.policy, clock) as teller:
-                Watch(camera, self.detector, lambda: self.policy, teller, clock, random.SystemRandom()).run(
-                    self.stop
-                )
+            frozen_after_s = offline.frozen_after(self.sources)
+            with uplinked(self.spool, TOPICS, self.broker, self.detector, policy, clock) as teller:
+                chance = random.SystemRandom()
+                Watch(
+                    camera,
+                    self.detector,
+                    lambda: policy,
+                    teller,
+                    clock,
+                    chance,
+                    frozen_after_s=frozen_after_s,
+                ).run(self.stop)
         except BaseException as error:  # noqa: BLE001  raised again where the demo waits
             self.failure = error
 
@@ -134,27 +156,41 @@ def run(
     *,
     as_json: bool,
     threads: int = 2,
-) -> None:
-    """Play the footage to its end, or for `for_s`; show what arrives; write pictures and a page to `out`."""
+    backend: Backend = "auto",
+) -> list[str]:
+    """Play the footage to its end, for `for_s`, or until a signal; write pictures and a page to `out`.
+
+    Returns what of the footage was not seen, in words.
+    """
     footage = list(sources) if sources else _shared_footage()
-    detector = Detector.load(find_card(model or MODEL), threads=threads)
+    detector = Detector.load(find_card(model or MODEL), threads=threads, backend=backend)
     policy = read_policy(policy_path)
-    check_labels(policy, detector.card.labels)
+    check_labels(policy, detector.card.named_labels)
     make_folder(out)
     if not sources:
-        _say("the project has no model and no clip of its own yet: this plays the shared ones beside it")
-    with tempfile.TemporaryDirectory(prefix="deskwatch-demo-") as folder, local_broker() as broker:
-        _say(f"broker: {broker.name} on {broker.host}:{broker.port}, MQTT {broker.protocol}")
+        complain("the project has no model and no clip of its own yet: this plays the shared ones beside it")
+    board = Board(TOPICS.root, out)
+    with (
+        stop_on_signal() as stop,
+        tempfile.TemporaryDirectory(prefix="deskwatch-demo-") as folder,
+        local_broker() as broker,
+    ):
+        complain(f"broker: {broker.name} on {broker.host}:{broker.port}, MQTT {broker.protocol}")
         spool = Path(folder) / "spool.db"
-        unit = Unit(footage, detector, policy, _config(broker, TOPICS.unit), spool, threading.Event())
-        with listen(_config(broker, "demo-subscriber"), f"{TOPICS.root}/#") as listener:
-            board = Board(out)
-            with board.live() if _fancy(as_json) else contextlib.nullcontext(Lines(as_json)) as view:
+        unit = Unit(footage, detector, policy, _config(broker, TOPICS.unit), spool, stop)
+        try:
+            with (
+                listen(_config(broker, "demo-subscriber"), f"{TOPICS.root}/#") as listener,
+                board.live() if _fancy(as_json) else contextlib.nullcontext(Lines(as_json)) as view,
+            ):
                 _watch_and_show(unit, listener, board, view, for_s)
+        finally:
+            footer = f"{detector.card.name}, policy version {policy.version}, {broker.name}"
+            page = board.write_page(footer)
+            complain(f"{board.summary()}; pictures and page: {page}")
     if unit.failure is not None:
         raise unit.failure
-    page = board.write_page(f"{detector.card.name}, policy version {policy.version}, {broker.name}")
-    _say(f"{board.summary()}; pictures and page: {page}")
+    return unit.problems()
 
 
 def _watch_and_show(unit: Unit, listener: Listener, board: Board, view: View, for_s: float | None) -> None:
@@ -179,13 +215,12 @@ def _watch_and_show(unit: Unit, listener: Listener, board: Board, view: View, fo
 
 def json_line(message: Received) -> str:
     """Return a message as `{"topic", "qos", "retain", "payload"}`; a picture as its size and hash."""
+    line = {"topic": message.topic, "qos": message.qos, "retain": message.retain}
     try:
-        payload = json.loads(message.payload)
-    except (ValueError, UnicodeDecodeError):
+        return json.dumps({**line, "payload": msgspec.json.decode(message.payload)})
+    except (msgspec.DecodeError, ValueError, RecursionError):
         digest = hashlib.sha256(message.payload).hexdigest()
-        payload = {"bytes": len(message.payload), "sha256": digest}
-    line = {"topic": message.topic, "qos": message.qos, "retain": message.retain, "payload": payload}
-    return json.dumps(line)
+        return json.dumps({**line, "payload": {"bytes": len(message.payload), "sha256": digest}})
 
 
 def _brief(message: Received) -> str:
@@ -202,17 +237,9 @@ def _shared_footage() -> list[Path]:
     return footage
 
 
-def _camera(source: Path, clock: Clock) -> ReplayCamera:
-    return ReplayCamera(source, clock, pace="real")
-
-
 def _config(broker: LocalBroker, client_id: str) -> BrokerConfig:
     return BrokerConfig(host=broker.host, port=broker.port, client_id=client_id, protocol=broker.protocol)
 
 
 def _fancy(as_json: bool) -> bool:
     return not as_json and sys.stdout.isatty()
-
-
-def _say(text: str) -> None:
-    print(f"deskwatch: {text}", file=sys.stderr, flush=True)  # noqa: T201

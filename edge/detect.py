@@ -1,5 +1,6 @@
 """Detections of single images: what `deskwatch detect` prints and draws."""
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from edge.capture.frame import Pixels
 from edge.errors import EdgeError
+from edge.output import make_folder, write_file
 from edge.vision.types import Detection
 
 _COLOURS = (
@@ -21,24 +23,8 @@ _COLOURS = (
 )
 
 
-class ImageUnreadable(EdgeError):
-    """A picture cannot be read: it is left out; give another."""
-
-
 class DrawingUnwritable(EdgeError):
     """A picture with boxes cannot be written: choose another place with --draw."""
-
-
-def read_image(path: Path) -> Pixels:
-    """Return an image as uint8 RGB (h, w, 3), upright. Raises ImageUnreadable."""
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ImageUnreadable(f"{path}: wanted an image, got: {error.strerror}") from error
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if bgr is None:
-        raise ImageUnreadable(f"{path}: wanted an image, got {data.size} bytes that are none")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 def detections_json(path: Path, detections: Iterable[Detection]) -> str:
@@ -63,20 +49,29 @@ def table(path: Path, detections: Sequence[Detection]) -> str:
     return "\n".join(lines)
 
 
-def save_drawing(out: Path, image: Path, picture: Pixels, images: int) -> None:
-    """Write a picture to the file `out`, or by its own name into the folder `out` where there are several."""
-    into_folder = images > 1 or out.is_dir()
-    path = out / f"{image.stem}.png" if into_folder else out
+def drawing_paths(out: Path, images: Sequence[Path]) -> list[Path]:
+    """Return where each image's drawing goes, no two to one place.
+
+    That is the file `out`, or for several images a name of its own each in the folder `out`.
+    """
+    if len(images) == 1 and not out.is_dir():
+        return [out]
+    taken: dict[str, None] = {}
+    for image in images:
+        names = (image.stem if number == 1 else f"{image.stem}-{number}" for number in itertools.count(1))
+        taken[next(name for name in names if name not in taken)] = None
+    return [out / f"{name}.png" for name in taken]
+
+
+def save_drawing(path: Path, picture: Pixels) -> None:
+    """Write an RGB picture. Raises DrawingUnwritable, OutputUnwritable."""
     encoded, data = False, None
     if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"}:
         encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not encoded or data is None:
         raise DrawingUnwritable(f"{path}: wanted a name that ends in .png, .jpg or .webp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise DrawingUnwritable(f"{path}: wanted to write a picture, got: {error.strerror}") from error
+    make_folder(path.parent)
+    write_file(path, data.tobytes())
 
 
 def draw(pixels: Pixels, detections: Iterable[Detection]) -> Pixels:

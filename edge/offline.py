@@ -3,34 +3,30 @@
 import datetime as dt
 import logging
 import math
-import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from edge.capture.footage import IMAGE_SUFFIXES
+from edge.capture.footage import is_still
 from edge.capture.replay import ReplayCamera
 from edge.clock import SteppedClock
-from edge.errors import EdgeError
 from edge.evidence.thumbnail import Jpeg
+from edge.output import write_file
 from edge.policy.document import Policy, PolicyError, check_labels
 from edge.policy.judge import Closed, Opened
-from edge.policy.schedule import next_window
-from edge.uplink.messages import Capture, ClosedEvent, Model, OpenedEvent, Topics, decode_event
+from edge.policy.schedule import Off, next_window
+from edge.uplink.messages import Capture, Model, Topics, decode_event
 from edge.uplink.messages import Event as WireEvent
 from edge.uplink.records import Kind, Record
 from edge.uplink.report import Build, Origin, Reporter
 from edge.vision.detector import Detector
-from edge.vision.model_file import checkout
 from edge.watch import Counts, Watch
 
 log = logging.getLogger(__name__)
 
-
-class OutputUnwritable(EdgeError):
-    """The folder for pictures cannot be written: choose another with --out."""
+FROZEN_AFTER_S = 30.0
 
 
 @dataclass(slots=True)
@@ -42,6 +38,7 @@ class Offline:
     chance: random.Random
     tell: Callable[[Record], None]
     stop: Event
+    before_frame: Callable[[], None] = lambda: None
     seq: int = 0
 
     def __post_init__(self) -> None:
@@ -61,12 +58,13 @@ class Offline:
 
     def capture(self, capture: Capture, reason: str) -> None:
         """End a replay that can never watch again."""
-        if reason == "policy-expired":
+        if reason == Off.POLICY_EXPIRED.value:
             log.warning("the policy has expired: nothing is watched any more")
             self.stop.set()
 
     def turn(self) -> None:
-        """Nothing waits here."""
+        """Nothing waits here; whoever counts the turns is told."""
+        self.before_frame()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +73,13 @@ class Replayed:
 
     counts: Counts
     opened: int
-    skipped: int
-    """Images that could not be read."""
-    truncated: bool
-    """The video ended before its time."""
-
-
-def shared_folder() -> Path:
-    """Return the folder of models, photos and clips beside a checkout; it may not be there."""
-    return Path(os.environ.get("DESKWATCH_SHARED", checkout().parent / "shared"))
+    problems: tuple[str, ...]
+    """What of the footage was not seen, in words."""
 
 
 def start_of_watch(policy: Policy, now_at: dt.datetime) -> dt.datetime:
-    """Return `now_at` if it is on shift, else the start of the next shift."""
+    """Return `now_at` if it is on shift and the policy is in force, else when it next is."""
+    now_at = max(now_at, policy.issued_at)
     window = next_window(policy, now_at)
     if window is None or window.start_at >= policy.expires_at:
         raise PolicyError("$.shifts", f"wanted a shift after {now_at:%Y-%m-%d %H:%M} UTC, got none")
@@ -103,43 +95,45 @@ def replay(
     *,
     seed: int | None = None,
     hold_s: float = 5.0,
-    stop: Event | None = None,
+    loop: int | None = 1,
+    before_frame: Callable[[int], None] = lambda _carried: None,
 ) -> Replayed:
     """Run the whole watch on footage, as fast as it goes, on the footage's own timestamps.
 
     `tell` gets each record as it comes: an event, and its picture behind it. A single image is shown for
-    `hold_s`. Raises FootageError, PolicyError.
+    `hold_s`; the footage is played `loop` times, None for without end. `before_frame` is told the number of
+    frames carried so far, and may raise EndOfFootage to end the replay. Raises FootageError, PolicyError.
     """
-    check_labels(policy, detector.card.labels)
+    check_labels(policy, detector.card.named_labels)
     clock = SteppedClock(start_at)
-    camera = ReplayCamera(source, clock, pace="fast", hold_s=hold_s)
+    camera = ReplayCamera(source, clock, pace="fast", hold_s=hold_s, loop=loop)
     chance = random.Random(seed)
     model = Model(name=detector.card.name, sha256=detector.card.sha256)
     origin = Origin(Topics("local", "replay"), "replay", model)
-    offline = Offline(origin, chance, tell, stop or Event())
-    # A still picture never changes: that says nothing of a camera.
-    frozen_after_s = math.inf if source.suffix.lower() in IMAGE_SUFFIXES else 30.0
+    offline = Offline(origin, chance, tell, Event())
+    frozen_after_s = frozen_after([source])
     watch = Watch(camera, detector, lambda: policy, offline, clock, chance, frozen_after_s=frozen_after_s)
+    offline.before_frame = lambda: before_frame(watch.counts.frames)
     watch.run(offline.stop)
-    return Replayed(watch.counts, offline.reporter.opened_count, camera.skipped_count, camera.truncated)
+    return Replayed(watch.counts, offline.reporter.opened_count, tuple(problems(source, camera)))
 
 
-def problems(done: Replayed) -> list[str]:
+def frozen_after(sources: Sequence[Path]) -> float:
+    """Return after how many seconds a picture that never changes says that the camera has frozen.
+
+    That a still picture never changes says nothing of a camera. Raises FootageError.
+    """
+    return math.inf if all(is_still(source) for source in sources) else FROZEN_AFTER_S
+
+
+def problems(source: Path, camera: ReplayCamera) -> list[str]:
     """Return what of the footage was not seen, in words."""
     found = []
-    if done.skipped:
-        found.append(f"{done.skipped} images could not be read")
-    if done.truncated:
-        found.append("the video ended before its time: it is truncated")
+    if camera.skipped_count:
+        found.append(f"{source}: {camera.skipped_count} images could not be read")
+    if camera.truncated:
+        found.append(f"{source}: the video ended before its time: it is truncated")
     return found
-
-
-def make_folder(path: Path) -> None:
-    """Make the folder for pictures. Raises OutputUnwritable."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputUnwritable(f"{path}: wanted a folder for pictures, got: {error.strerror}") from error
 
 
 def event_of(record: Record) -> WireEvent:
@@ -148,39 +142,10 @@ def event_of(record: Record) -> WireEvent:
 
 
 def save_picture(record: Record, folder: Path) -> Path | None:
-    """Write a record's picture, if it has one, as `<event id>.jpg`."""
+    """Write a record's picture, if it has one, as `<event id>.jpg`. Raises OutputUnwritable."""
     for message in record.messages:
         if message.kind is Kind.THUMBNAIL:
             path = folder / f"{message.event_id}.jpg"
-            try:
-                path.write_bytes(message.payload)
-            except OSError as error:
-                raise OutputUnwritable(f"{path}: wanted to write a picture, got: {error.strerror}") from error
+            write_file(path, message.payload)
             return path
     return None
-
-
-def line_of(event: WireEvent, start_at: dt.datetime) -> str:
-    """Return an event as a line for people."""
-    elapsed_s = (dt.datetime.fromisoformat(event.time) - start_at).total_seconds()
-    head = f"{int(elapsed_s // 60):3d}:{elapsed_s % 60:04.1f}"
-    if isinstance(event, ClosedEvent):
-        return (
-            f"{head}  closed  {event.subject:<16} after {event.data.duration_s:.1f} s ({event.data.reason})"
-        )
-    return f"{head}  opened  {event.subject:<16} {words_of(event)}"
-
-
-def words_of(event: OpenedEvent) -> str:
-    """Return what was seen, in words."""
-    data = event.data
-    match data.rule.kind:
-        case "people" if data.people:
-            return f"{data.people} people"
-        case "people":
-            return "nobody there"
-        case "activity":
-            return "workstation idle"
-        case _:
-            seen = ", ".join(data.labels)
-            return f"{seen} {data.score:.2f}" if data.score is not None else seen

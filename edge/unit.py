@@ -92,7 +92,7 @@ def run_unit(config: Config, stop: Event) -> None:
     check_unit(policy, config.unit.id)
     table = config.model
     detector = Detector.load(find_card(table.card), threads=table.threads, backend=table.interpreter)
-    check_labels(policy, detector.card.labels)
+    check_labels(policy, detector.card.named_labels)
     clock = SystemClock(stop)
     camera = make_camera(config.camera, clock)
     broker = broker_config(config.broker, config.unit.id)

@@ -1,10 +1,12 @@
 """The command line: what a stranger types, what comes back, and the exit code."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -13,11 +15,17 @@ import pytest
 
 from edge import __version__
 from edge.cli import main
+from edge.detect import drawing_paths
 from edge.vision.detector import Detector
 from edge.vision.model_file import find_card
 
 SSD = "ssd-mobilenet-v1-coco"
 POLICY = Path(__file__).parents[1] / "edge" / "defaults" / "policy.json"
+
+
+at_example = "2026-03-02T09:00, got "
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+COMMAND = Path(sys.executable).parent / "deskwatch"
 
 
 def run(*arguments):
@@ -31,14 +39,36 @@ def run(*arguments):
 def models(request, monkeypatch):
     """The shared model is found wherever the tests were told that it is."""
     if "shared" in request.fixturenames:
-        folder = request.getfixturevalue("shared") / "models"
-        monkeypatch.setenv("DESKWATCH_MODELS", str(folder))
+        monkeypatch.setenv("DESKWATCH_SHARED", str(request.getfixturevalue("shared")))
 
 
 def test_the_installed_command_answers():
-    command = Path(sys.executable).parent / "deskwatch"
-    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    said = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True)
     assert said.stdout == f"deskwatch {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["policy", "check", POLICY]])
+def test_a_full_standard_output_is_an_error_in_one_line(arguments):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, env=BUFFERED, text=True, check=False
+        )
+    assert done.returncode == 2
+    first, recovery = done.stderr.splitlines()
+    assert first.startswith("deskwatch: standard output: wanted ")
+    assert "No space left on device" in first
+    assert recovery.startswith("  what to do: ")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["policy", "check", POLICY]])
+def test_a_reader_that_goes_away_is_no_noise(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [COMMAND, *arguments], stdout=writer, stderr=subprocess.PIPE, env=BUFFERED, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, "")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +96,17 @@ def test_help_says_what_each_command_is_for(arguments, capsys):
         (["run"], "--config"),
         (["policy"], "VERB"),
         (["bench", "--seconds", "0"], "above 0"),
-        (["replay", "a.mp4", "--model", "x", "--at", "noon"], "--at"),
+        (["bench", "--seconds", "abc"], "wanted seconds above 0, below a million, got 'abc'"),
+        (["bench", "--seconds", "nan"], "wanted seconds"),
+        (["bench", "--frames", "-5"], "wanted a whole number, 0 or more, got '-5'"),
+        (["bench", "--threads", "4"], "--threads"),
+        *[
+            (
+                ["replay", "a.mp4", "--model", "x", "--at", at],
+                f"wanted a time from 2000 to 2099, {at_example}",
+            )
+            for at in ("noon", "", "9999-12-31T23:59", "0001-01-01", "0001-01-01T00:00+14:00")
+        ],
         (["detect", "a.jpg", "--model", "x", "--threads", "99"], "--threads"),
     ],
 )
@@ -140,6 +180,22 @@ def test_a_card_with_an_unknown_key_is_a_finding(card, capsys):
     assert "colour" in capsys.readouterr().out
 
 
+def test_a_card_that_nests_without_end_is_a_finding(tmp_path, capsys):
+    deep = tmp_path / "deep.toml"
+    deep.write_text("a = " + "[" * 100_000)
+    assert run("model", "check", deep) == 1
+    assert "deep.toml" in capsys.readouterr().out
+
+
+def test_no_rule_may_name_a_class_that_the_model_does_not_use(tmp_path, capsys):
+    document = json.loads(POLICY.read_text())
+    document["rules"][0]["labels"] = ["???"]
+    wrong = tmp_path / "policy.json"
+    wrong.write_text(json.dumps(document))
+    assert run("policy", "check", wrong, "--model", SSD) == 1
+    assert "$.rules[0].labels[0]" in capsys.readouterr().out
+
+
 def test_an_unknown_model_is_an_error_that_says_what_to_do(capsys):
     assert run("model", "check", "no-such-model") == 2
     said = capsys.readouterr().err
@@ -173,6 +229,24 @@ def test_detect_names_and_skips_what_is_no_image(shared, tmp_path, capsys):
     assert run("detect", text, "--model", SSD) == 2
 
 
+def test_detect_goes_on_after_an_image_that_claims_to_be_enormous(shared, tmp_path, capsys):
+    size = (100_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0"
+    header = b"\0\0\0\rIHDR" + size + zlib.crc32(b"IHDR" + size).to_bytes(4)
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + bytes(100))
+    photo = shared / "photos" / "phone-in-hand.jpg"
+    assert run("detect", tmp_path / "huge.png", photo, "--model", SSD, "--json") == 1
+    said = capsys.readouterr()
+    assert [json.loads(line)["image"] for line in said.out.splitlines()] == [str(photo)]
+    assert "huge.png" in said.err
+
+
+def test_drawings_of_the_same_name_do_not_overwrite_each_other():
+    images = [Path(name) for name in ("a/x.jpg", "b/x.jpg", "x-2.png", "a/x.jpg", "y.jpg")]
+    names = [path.name for path in drawing_paths(Path("out"), images)]
+    assert names == ["x.png", "x-2.png", "x-2-2.png", "x-3.png", "y.png"]
+    assert drawing_paths(Path("out.jpg"), images[:1]) == [Path("out.jpg")]
+
+
 def test_detect_draws_boxes(shared, tmp_path, capsys):
     photo = shared / "photos" / "phone-in-hand.jpg"
     assert run("detect", photo, "--model", SSD, "--draw", tmp_path / "drawn.png") == 0
@@ -181,7 +255,8 @@ def test_detect_draws_boxes(shared, tmp_path, capsys):
     assert 0.01 < (drawn != plain).any(axis=2).mean() < 0.5
     assert run("detect", photo, "--model", SSD, "--draw", tmp_path / "drawn.xyz") == 2
     assert run("detect", photo, photo, "--model", SSD, "--draw", tmp_path / "folder") == 0
-    assert (tmp_path / "folder" / "phone-in-hand.png").is_file()
+    names = sorted(path.name for path in (tmp_path / "folder").iterdir())
+    assert names == ["phone-in-hand-2.png", "phone-in-hand.png"]
     capsys.readouterr()
 
 

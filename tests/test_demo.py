@@ -1,8 +1,10 @@
 """The demo as a newcomer runs it: real footage, a real broker, and what arrived there."""
 
 import hashlib
+import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,9 @@ COMMAND = Path(sys.executable).parent / "deskwatch"
 
 
 def demo(shared, out, *arguments):
-    environment = {**os.environ, "DESKWATCH_SHARED": str(shared), "DESKWATCH_MODELS": str(shared / "models")}
     return subprocess.run(
         [COMMAND, "demo", "--out", out, *arguments],
-        env=environment,
+        env={**os.environ, "DESKWATCH_SHARED": str(shared)},
         capture_output=True,
         text=True,
         timeout=90,
@@ -105,8 +106,79 @@ def test_it_stops_when_told_and_falls_back_to_the_shared_footage(shared, tmp_pat
     assert [json.loads(line) for line in done.stdout.splitlines()][-1]["payload"]["online"] is False
 
 
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_it_stops_the_unit_and_writes_the_page(shared, tmp_path, told):
+    """As Ctrl-C in a terminal does: the signal goes to the whole process group. An infraction is open."""
+    photo = shared / "photos" / "phone-in-hand.jpg"
+    demo = subprocess.Popen(
+        [COMMAND, "demo", "--out", tmp_path, "--json", "--source", *[photo] * 20],
+        env={**os.environ, "DESKWATCH_SHARED": str(shared)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    messages = []
+    try:
+        for line in demo.stdout:
+            messages.append(json.loads(line))
+            if "/thumb/" in messages[-1]["topic"]:
+                os.killpg(demo.pid, told)
+                break
+        rest, said = demo.communicate(timeout=30)
+    finally:
+        demo.kill()
+        demo.wait()
+    messages += [json.loads(line) for line in rest.splitlines()]
+    assert (demo.returncode, "Traceback" in said) == (0, False), said
+    opened, closed = events(messages)
+    assert closed["data"]["reason"] == "stopped"
+    assert messages[-1]["payload"]["online"] is False
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert opened["id"] in page
+    assert "closed: stopped" in page
+
+
+def test_footage_that_was_not_seen_whole_is_a_partial_failure(shared, tmp_path):
+    cut, folder = tmp_path / "cut.mkv", tmp_path / "folder"
+    cut.write_bytes((shared / "clips" / "eat.mkv").read_bytes()[:60_000])
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes((shared / "photos" / "phone-in-hand.jpg").read_bytes())
+    (folder / "2.jpg").write_text("no image")
+    done = demo(shared, tmp_path / "out", "--json", "--source", cut, folder)
+    assert done.returncode == 1
+    assert f"{cut}: the video ended before its time" in done.stderr
+    assert f"{folder}: 1 images could not be read" in done.stderr
+
+
+def test_the_reader_of_its_lines_may_go_away(shared, tmp_path):
+    command = f"{COMMAND} demo --json --for 4 --out {tmp_path} | head -1"
+    environment = {**os.environ, "DESKWATCH_SHARED": str(shared)}
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert "Broken" not in done.stderr
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_it_runs_on_the_interpreter_that_is_asked_for(shared, tmp_path):
+    photo = shared / "photos" / "phone-in-hand.jpg"
+    done = demo(shared, tmp_path, "--json", "--for", "1", "--interpreter", "tflite", "--source", photo)
+    try:
+        importlib.metadata.version("tflite-runtime")
+    except importlib.metadata.PackageNotFoundError:
+        assert done.returncode == 2
+        assert "tflite-runtime" in done.stderr
+    else:
+        assert done.returncode == 0
+
+
 def test_without_any_footage_it_says_what_to_do(shared, tmp_path):
-    done = demo(tmp_path / "nowhere", tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "models").symlink_to(shared / "models")
+    done = demo(tmp_path / "elsewhere", tmp_path)
     assert done.returncode == 2
     assert "wanted a clip to play" in done.stderr
     assert "--source" in done.stderr

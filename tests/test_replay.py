@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge import offline
-from edge.capture.frame import FootageError
+from edge.capture.frame import EndOfFootage, FootageError
 from edge.policy.document import PolicyError, parse_policy
 from edge.uplink.messages import ClosedEvent, OpenedEvent
 from edge.uplink.records import Kind
@@ -161,6 +161,29 @@ def test_a_photo_may_be_shown_for_minutes_without_being_taken_for_a_frozen_camer
     assert [event.subject for event in events] == ["phone", "phone"]
 
 
+@pytest.mark.parametrize("name", ["phone.bin", "phone"])
+def test_nor_is_one_whose_name_does_not_say_that_it_is_a_photo(shared, replay, tmp_path, name):
+    photo = tmp_path / name
+    photo.write_bytes((shared / "photos" / "phone-in-hand.jpg").read_bytes())
+    _, _, events = replay(photo, {"id": "blocked", "kind": "tamper", "hold_s": 5}, hold_s=60.0)
+    assert events == []
+
+
+def test_footage_is_played_on_until_it_is_told_to_end(shared, replay):
+    carried = []
+
+    def count(frames):
+        carried.append(frames)
+        if frames == 130:
+            raise EndOfFootage("130 frames")
+
+    clip = shared / "clips" / "head-pose-face-detection-female-and-male.gif"  # 56 frames
+    done, _, events = replay(clip, EXTRA, loop=None, before_frame=count)
+    assert carried == list(range(131))
+    assert done.counts.frames == 130
+    assert isinstance(events[-1], ClosedEvent)
+
+
 def test_a_corrupt_picture_in_a_folder_is_skipped_and_counted(shared, replay, tmp_path, caplog):
     good = (shared / "photos" / "phone-in-hand.jpg").read_bytes()
     for number in range(40):
@@ -168,7 +191,7 @@ def test_a_corrupt_picture_in_a_folder_is_skipped_and_counted(shared, replay, tm
     (tmp_path / "20.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
     (tmp_path / "21.jpg").write_bytes(b"")
     done, _, events = replay(tmp_path, PHONE)
-    assert done.skipped == 2
+    assert done.problems == (f"{tmp_path}: 2 images could not be read",)
     assert done.counts.frames == 38
     assert [event.subject for event in events] == ["phone", "phone"]
     assert "20.jpg" in caplog.text
@@ -181,8 +204,7 @@ def test_a_truncated_video_is_played_as_far_as_it_goes_and_said_to_be_truncated(
     cut.write_bytes(whole[: len(whole) // 2])
     done, _, _ = replay(cut, PHONE)
     assert 10 < done.counts.frames < 109
-    assert done.truncated
-    assert offline.problems(done) == ["the video ended before its time: it is truncated"]
+    assert done.problems == (f"{cut}: the video ended before its time: it is truncated",)
 
 
 @pytest.mark.parametrize("name", ["absent.mp4", "text.mp4", "empty.gif", "text.jpg"])
@@ -196,6 +218,8 @@ def test_what_is_no_footage_is_named(replay, tmp_path, name):
 def test_a_rule_that_the_model_cannot_serve_is_refused_before_a_frame_is_read(replay, tmp_path):
     with pytest.raises(PolicyError, match="'paper'"):
         replay(tmp_path / "absent.mp4", {"id": "paper", "kind": "object", "labels": ["paper"]})
+    with pytest.raises(PolicyError, match=r"got '\?\?\?'"):
+        replay(tmp_path / "absent.mp4", {"id": "unused", "kind": "object", "labels": ["???"]})
 
 
 def test_the_watch_starts_at_the_next_shift():
@@ -205,6 +229,8 @@ def test_the_watch_starts_at_the_next_shift():
     assert offline.start_of_watch(night, inside) == inside
     with pytest.raises(PolicyError):
         offline.start_of_watch(night, night.expires_at)
+    long_before = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    assert offline.start_of_watch(policy(PHONE), long_before) == dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 def test_spot_checks_sample_a_clip_and_repeat_under_one_seed(shared, replay):

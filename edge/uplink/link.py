@@ -300,11 +300,3 @@ def _arrived(message: paho.MQTTMessage) -> Signal:
             dict(getattr(properties, "UserProperty", [])),
         )
     )
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401  until every importer says edge.uplink.listener
-    from edge.uplink import listener  # noqa: PLC0415
-
-    if name in ("Listener", "listen"):
-        return getattr(listener, name)
-    raise AttributeError(name)

@@ -81,10 +81,10 @@ class Topics:
         return f"/deskwatch/v1/{quote(self.tenant, safe='')}/{quote(self.unit, safe='')}"
 
 
-Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")]
 """RFC 3339, UTC, milliseconds: `2026-03-04T05:06:07.089Z`."""
 Text = Annotated[str, Meta(min_length=1, max_length=256)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]

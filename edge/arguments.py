@@ -1,0 +1,188 @@
+"""What may be typed behind `deskwatch`. Each command names its action; `cli.py` has the actions."""
+
+import argparse
+import datetime as dt
+import math
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from edge import __version__
+from edge.output import put
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+USAGE = 64
+"""EX_USAGE of sysexits.h."""
+
+_ABOUT = "The firmware of a smart webcam that watches a desk against a clean-desk policy."
+_EXIT = "Exit codes: 0 good, 1 a finding or partial failure, 2 an error, 64 wrong usage."
+_CARD_HELP = "a name in models/, or the path of a card"
+_CONFIG_HELP = "identity, broker, camera, paths; a commented example: edge/defaults/unit.toml"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        """Write --help and --version as all output is written: argparse would swallow that it could not."""
+        if file is sys.stdout:
+            put(message.removesuffix("\n"))
+        else:
+            super()._print_message(message, file)
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001  argparse has no public name for it
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; what it parses has `action`, such as `policy check`."""
+    parser = _Parser(prog="deskwatch", description=_ABOUT, epilog=_EXIT)
+    parser.add_argument("--version", action="version", version=f"deskwatch {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    _demo(commands)
+    run = _command(commands, "run", "watch: the daemon of a unit")
+    run.add_argument("--config", type=Path, required=True, metavar="unit.toml", help=_CONFIG_HELP)
+    _replay(commands)
+    _detect(commands)
+    _bench(commands)
+    _policy(_group(commands, "policy", "check a policy document"))
+    _model(_group(commands, "model", "check or fetch a model"))
+    return parser
+
+
+def _demo(commands: "_Commands[_Parser]") -> None:
+    demo = _command(commands, "demo", "see it work: a clip, a broker, and what arrives there")
+    demo.add_argument("--for", dest="for_s", type=_seconds, metavar="S", help="stop after S seconds")
+    demo.add_argument(
+        "--source", type=Path, nargs="+", metavar="SOURCE", help="images, folders or clips to play"
+    )
+    _model_options(demo, required=False)
+    _threads_option(demo)
+    _policy_option(demo)
+    demo.add_argument(
+        "--out", type=Path, default=Path("out/demo"), help="for pictures and page (%(default)s)"
+    )
+    _json_option(demo, "one line per message received at the broker")
+
+
+def _replay(commands: "_Commands[_Parser]") -> None:
+    replay = _command(commands, "replay", "the whole watch on an image, a folder of images, or a clip")
+    replay.add_argument(
+        "source", type=Path, metavar="SOURCE", help="an image, a folder of images, a video or GIF"
+    )
+    _model_options(replay)
+    _threads_option(replay)
+    _policy_option(replay)
+    replay.add_argument("--out", type=Path, metavar="FOLDER", help="save thumbnails there")
+    at_help = "when the footage begins, ISO 8601 (now, or the next shift)"
+    replay.add_argument("--at", type=_moment, metavar="TIME", help=at_help)
+    replay.add_argument(
+        "--hold", type=_seconds, default=5.0, metavar="S", help="show an image so long (%(default)s)"
+    )
+    replay.add_argument("--seed", type=int, metavar="N", help="repeat the random spot checks and event ids")
+    _json_option(replay, "one CloudEvent a line, as a unit publishes it")
+
+
+def _detect(commands: "_Commands[_Parser]") -> None:
+    detect = _command(commands, "detect", "what the model sees in images")
+    detect.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    _model_options(detect)
+    _threads_option(detect)
+    detect.add_argument(
+        "--draw", type=Path, metavar="OUT", help="save with boxes: a file, or a folder for several"
+    )
+    _json_option(detect, "one line per image, boxes as x0, y0, x1, y1 in 0-1")
+
+
+def _bench(commands: "_Commands[_Parser]") -> None:
+    bench = _command(commands, "bench", "the watch beside the bare interpreter, on one thread and on two")
+    _model_options(bench, required=False)
+    bench.add_argument(
+        "--seconds", type=_seconds, default=60.0, metavar="S", help="how long to measure (%(default)s)"
+    )
+    bench.add_argument(
+        "--frames", type=_count, default=0, metavar="N", help="also replay N frames and watch memory"
+    )
+    _json_option(bench, "all figures as one object")
+
+
+def _policy(verbs: "_Commands[_Parser]") -> None:
+    check = _command(verbs, "check", "say whether a policy is good, or where it is wrong", of="policy")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("--model", metavar="CARD", help="check its labels against this model too")
+
+
+def _model(verbs: "_Commands[_Parser]") -> None:
+    check = _command(verbs, "check", "load a model and compare it with its card", of="model")
+    check.add_argument("card", metavar="CARD", help=_CARD_HELP)
+    fetch = _command(verbs, "fetch", "download the model of a card and verify it", of="model")
+    fetch.add_argument("name", metavar="NAME", help=_CARD_HELP)
+    fetch.add_argument("--into", type=Path, metavar="FOLDER", help="default: beside the card")
+
+
+def _command(commands: "_Commands[_Parser]", name: str, about: str, of: str = "") -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=_EXIT
+    )
+    parser.set_defaults(action=f"{of} {name}".strip())
+    return parser
+
+
+def _group(commands: "_Commands[_Parser]", name: str, about: str) -> "_Commands[_Parser]":
+    group = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+    return group.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+
+
+def _model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--model", metavar="CARD", required=required, help=_CARD_HELP)
+    parser.add_argument(
+        "--interpreter", choices=("auto", "litert", "tflite"), default="auto", help="(%(default)s)"
+    )
+
+
+def _threads_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads", type=int, choices=range(1, 17), default=2, metavar="N", help="(%(default)s)"
+    )
+
+
+def _policy_option(parser: argparse.ArgumentParser) -> None:
+    default = Path(str(resources.files("edge.defaults").joinpath("policy.json")))
+    parser.add_argument("--policy", type=Path, default=default, help="default: the one that ships")
+
+
+def _json_option(parser: argparse.ArgumentParser, about: str) -> None:
+    parser.add_argument("--json", action="store_true", help=about)
+
+
+def _moment(text: str) -> dt.datetime:
+    """Parse a time of this century, UTC where it names no zone: far from it, calendars overflow."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or not 2000 <= moment.year < 2100:
+        raise argparse.ArgumentTypeError(f"wanted a time from 2000 to 2099, 2026-03-02T09:00, got {text!r}")
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"wanted seconds above 0, below a million, got {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise argparse.ArgumentTypeError(f"wanted a whole number, 0 or more, got {text!r}")
+    return int(text)

@@ -1,0 +1,1 @@
+"""What the watch costs, beside the bare interpreter and in memory. Begin with `measure.py`."""

@@ -1,0 +1,50 @@
+"""What a command writes: lines on standard output and standard error, pictures and pages in a folder."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from edge.errors import EdgeError
+
+
+class OutputUnwritable(EdgeError):
+    """A file or its folder cannot be written: make room, or choose another place."""
+
+
+class StdoutUnwritable(EdgeError):
+    """Standard output takes nothing more: make room where it leads, or send it elsewhere."""
+
+
+def put(line: str) -> None:
+    """Write a line to standard output at once.
+
+    Raises StdoutUnwritable, or BrokenPipeError where the reader went away.
+    """
+    try:
+        print(line, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StdoutUnwritable(f"standard output: wanted to write a line, got: {error.strerror}") from error
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error, or nothing where that cannot be written: there is nobody to tell."""
+    with suppress(OSError):
+        print(f"deskwatch: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it. Raises OutputUnwritable."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputUnwritable(f"{path}: wanted a folder for pictures, got: {error.strerror}") from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file. Raises OutputUnwritable."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OutputUnwritable(f"{path}: wanted to write it, got: {error.strerror}") from error

@@ -1,0 +1,35 @@
+"""Events in words, for people."""
+
+import datetime as dt
+
+from edge.uplink.messages import ClosedEvent, Event, OpenedEvent
+
+
+def line_of(event: Event, start_at: dt.datetime) -> str:
+    """Return an event as a line: minutes and seconds since `start_at`, what happened, to which rule."""
+    elapsed_s = (dt.datetime.fromisoformat(event.time) - start_at).total_seconds()
+    head = f"{int(elapsed_s // 60):3d}:{elapsed_s % 60:04.1f}"
+    if isinstance(event, ClosedEvent):
+        lasted = f"after {event.data.duration_s:.1f} s ({event.data.reason})"
+        return f"{head}  closed  {event.subject:<16} {lasted}"
+    return f"{head}  opened  {event.subject:<16} {words_of(event)}"
+
+
+def printable(text: str) -> str:
+    """Return `text` with a dot for each character that could steer a terminal."""
+    return "".join([character if character.isprintable() else "·" for character in text])
+
+
+def words_of(event: OpenedEvent) -> str:
+    """Return what was seen, in words."""
+    data = event.data
+    match data.rule.kind:
+        case "people" if data.people:
+            return f"{data.people} people"
+        case "people":
+            return "nobody there"
+        case "activity":
+            return "workstation idle"
+        case _:
+            seen = ", ".join(data.labels)
+            return f"{seen} {data.score:.2f}" if data.score is not None else seen

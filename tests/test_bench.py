@@ -1,0 +1,95 @@
+"""The bench: that it runs, and that its figures are sane. How fast the watch is, no test asserts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge.bench.measure import bench_policy
+from edge.policy.document import ObjectRule
+from edge.vision.detector import Detector
+from edge.vision.model_file import find_card
+
+COMMAND = Path(sys.executable).parent / "deskwatch"
+SSD = "ssd-mobilenet-v1-coco"
+
+
+def bench(shared, *arguments):
+    environment = {**os.environ, "DESKWATCH_SHARED": str(shared)}
+    return subprocess.run(
+        [COMMAND, "bench", "--seconds", "2", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def figures(shared):
+    done = bench(shared, "--frames", "30", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_each_pace_is_a_fair_comparison(figures):
+    paces = figures["pace"]
+    named = {(one["threads"], one["stamps"]) for one in paces}
+    assert named == {(1, "10 fps"), (2, "10 fps"), (1, "as taken"), (2, "as taken")}
+    assert len(paces) == 4
+    for one in paces:
+        assert one["inferred"] == one["frames"] >= 10
+        assert one["watch_ms"] >= 0.9 * one["invoke_ms"] > 0.0
+        assert 0.0 < one["ratio"] < 1.2
+        assert 0.0 < one["ratio_of_sums"] < 1.2
+        assert one["overhead_ms"] < one["watch_ms"]
+
+
+def test_the_gate_saves_nine_tenths_of_a_static_scene_s_inferences(figures):
+    saved = figures["gate"]
+    assert saved["moving_inferences"] == saved["frames"] >= 100
+    assert saved["static_inferences"] >= 1
+    assert saved["share"] <= 0.1
+    assert 0.0 < saved["skipped_frame_ms"] < figures["pace"][0]["watch_ms"]
+
+
+def test_a_replay_with_infractions_and_pictures_stays_below_160_mb(figures):
+    first, asked = figures["memory"]
+    assert (first["frames"], asked["frames"]) == (300, 30)
+    assert first["opened"] >= 2
+    for one in (first, asked):
+        assert len(one["rss_mb_at_tenths"]) == 10
+        assert max(one["rss_mb_at_tenths"]) <= one["peak_rss_mb"] < 160.0
+        assert min(one["rss_mb_at_tenths"]) > 30.0
+
+
+def test_the_table_names_machine_runtime_and_stamps(figures, shared):
+    done = bench(shared, "--model", SSD)
+    assert done.returncode == 0, done.stderr
+    for words in (figures["machine"], figures["runtime"], "10 fps", "as taken", "scene gate", "peak"):
+        assert words in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()) <= 150
+
+
+def test_the_interpreter_is_the_one_asked_for(shared):
+    done = bench(shared, "--interpreter", "tflite", "--json")
+    if done.returncode:
+        assert "tflite-runtime" in done.stderr
+    else:
+        assert json.loads(done.stdout)["runtime"].startswith("tflite-runtime")
+
+
+def test_without_footage_it_says_so(tmp_path):
+    done = bench(tmp_path, "--model", SSD)
+    assert done.returncode == 2
+    assert "wanted a moving clip" in done.stderr
+
+
+def test_the_policy_looks_for_a_thing_and_for_people(shared):
+    detector = Detector.load(find_card(SSD), [shared / "models"])
+    policy = bench_policy(detector, object_s=1, people_s=1, thumbnail=True)
+    assert [rule.labels for rule in policy.rules if isinstance(rule, ObjectRule)] == [("cell phone",)]
