@@ -105,7 +105,10 @@ class Board:
 
     def write_page(self, footer: str) -> Path:
         """Write the page of all infractions, and return where."""
-        lead = "What arrived at the broker. A picture is sharp only inside the evidence box."
+        lead = (
+            "What arrived at the broker. The picture of an object is sharp only inside the evidence box; "
+            "that of people, or of a covered lens, nowhere."
+        )
         entries = [self._entry(event) for event in self.opened.values()]
         path = self.out / "page.html"
         write_file(path, render("deskwatch: infractions", lead, entries, footer).encode())

@@ -95,7 +95,8 @@ def _replay(arguments: argparse.Namespace) -> int:
         arguments.source, detector, policy, start_at, tell, seed=arguments.seed, hold_s=arguments.hold
     )
     if not arguments.json:
-        shown = f"{done.counts.frames} frames, {done.counts.inferences} inferences, {done.opened} infractions"
+        found = f"{done.opened} infraction{'' if done.opened == 1 else 's'}"
+        shown = f"{done.counts.frames} frames, {done.counts.inferences} inferences, {found}"
         put(f"{shown}, watched from {start_at:%Y-%m-%d %H:%M} UTC")
     for problem in done.problems:
         complain(problem)
@@ -159,6 +160,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _policy_check(arguments: argparse.Namespace) -> int:
+    from edge.offline import start_of_watch
     from edge.policy.document import PolicyError, check_labels, read_policy
 
     if not arguments.file.is_file():
@@ -171,11 +173,14 @@ def _policy_check(arguments: argparse.Namespace) -> int:
             from edge.vision.model_file import find_card
 
             check_labels(policy, load_card(find_card(arguments.model)).named_labels)
+        start_at = start_of_watch(policy, dt.datetime.now(dt.UTC)).astimezone(policy.zone)
     except PolicyError as error:
         put(f"{error}")
         return FINDING
     watch = type(policy.watch).__name__.lower()
     put(f"{arguments.file}: good: version {policy.version}, {len(policy.rules)} rules, {watch}")
+    expires = f"{policy.expires_at:%Y-%m-%d %H:%M %Z}"
+    put(f"  watches from {start_at:%a %Y-%m-%d %H:%M} {policy.timezone}, expires {expires}")
     return GOOD
 
 

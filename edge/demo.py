@@ -1,6 +1,7 @@
 """`deskwatch demo`: a broker, a unit on replayed footage, and a subscriber that shows what arrived."""
 
 import contextlib
+import datetime as dt
 import hashlib
 import json
 import random
@@ -23,13 +24,13 @@ from edge.capture.replay import ReplayCamera
 from edge.clock import Clock, SystemClock
 from edge.errors import EdgeError
 from edge.output import complain, make_folder, put
-from edge.policy.document import Policy, check_labels, read_policy
-from edge.story import printable
+from edge.policy.document import Policy, PolicyError, check_labels, read_policy
+from edge.story import printable, told
 from edge.unit import stop_on_signal, uplinked
 from edge.uplink.broker import LocalBroker, local_broker
 from edge.uplink.link import BrokerConfig
 from edge.uplink.listener import Listener, listen
-from edge.uplink.messages import Topics
+from edge.uplink.messages import InvalidMessage, Topics, decode_event, decode_state
 from edge.uplink.signals import Received
 from edge.vision.detector import Detector
 from edge.vision.interpreter import Backend
@@ -100,7 +101,7 @@ class Lines:
 
     def show(self, message: Received) -> None:
         """Print a message."""
-        put(json_line(message) if self.as_json else printable(f"{message.topic}  {_brief(message)}"))
+        put(json_line(message) if self.as_json else printable(_sentence(message)))
 
 
 @dataclass(slots=True)
@@ -166,6 +167,7 @@ def run(
     detector = Detector.load(find_card(model or MODEL), threads=threads, backend=backend)
     policy = read_policy(policy_path)
     check_labels(policy, detector.card.named_labels)
+    _check_on_shift(policy)
     make_folder(out)
     if not sources:
         complain("the project has no model and no clip of its own yet: this plays the shared ones beside it")
@@ -191,6 +193,15 @@ def run(
     if unit.failure is not None:
         raise unit.failure
     return unit.problems()
+
+
+def _check_on_shift(policy: Policy) -> None:
+    """Raise PolicyError where nothing would be watched now: the demo plays in real time."""
+    now_at = dt.datetime.now(dt.UTC)
+    start_at = offline.start_of_watch(policy, now_at)
+    if start_at > now_at:
+        when = f"{start_at.astimezone(policy.zone):%a %H:%M} {policy.timezone}"
+        raise PolicyError("$.shifts", f"wanted a shift that is on now, got one that starts {when}")
 
 
 def _watch_and_show(unit: Unit, listener: Listener, board: Board, view: View, for_s: float | None) -> None:
@@ -223,9 +234,19 @@ def json_line(message: Received) -> str:
         return json.dumps({**line, "payload": {"bytes": len(message.payload), "sha256": digest}})
 
 
-def _brief(message: Received) -> str:
-    text = message.payload[:400].decode("utf-8", "replace")
-    return text if message.payload[:1] == b"{" else f"{len(message.payload)} bytes"
+def _sentence(message: Received) -> str:
+    """Return a message as a line for people."""
+    level = message.topic.removeprefix(f"{TOPICS.root}/")
+    try:
+        if level == "event":
+            event = decode_event(message.payload)
+            return f"event  {told(event)}"
+        if level == "state":
+            state = decode_state(message.payload)
+            return f"state  {state.capture}{f': {state.reason}' if state.reason else ''}"
+    except InvalidMessage as error:
+        return f"{level}  {error}"
+    return f"{level}  {len(message.payload)} bytes"
 
 
 def _shared_footage() -> list[Path]:

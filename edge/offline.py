@@ -80,6 +80,10 @@ class Replayed:
 def start_of_watch(policy: Policy, now_at: dt.datetime) -> dt.datetime:
     """Return `now_at` if it is on shift and the policy is in force, else when it next is."""
     now_at = max(now_at, policy.issued_at)
+    if now_at >= policy.expires_at:
+        raise PolicyError(
+            "$.expires_at", f"wanted a time after {now_at:%Y-%m-%d %H:%M} UTC, got {policy.expires_at}"
+        )
     window = next_window(policy, now_at)
     if window is None or window.start_at >= policy.expires_at:
         raise PolicyError("$.shifts", f"wanted a shift after {now_at:%Y-%m-%d %H:%M} UTC, got none")

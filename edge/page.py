@@ -50,7 +50,7 @@ def _card(entry: Entry) -> str:
     picture = "<span>no picture</span>"
     if entry.picture is not None:
         data = base64.b64encode(entry.picture).decode("ascii")
-        alt = html.escape(f"{entry.rule}: sharp only inside the evidence box", quote=True)
+        alt = html.escape(f"{entry.rule}: {entry.what}", quote=True)
         picture = f'<img alt="{alt}" src="data:image/jpeg;base64,{data}">'
     if entry.duration_s is None:
         lasted = '<span class="open">still open</span>'

@@ -8,11 +8,14 @@ from edge.uplink.messages import ClosedEvent, Event, OpenedEvent
 def line_of(event: Event, start_at: dt.datetime) -> str:
     """Return an event as a line: minutes and seconds since `start_at`, what happened, to which rule."""
     elapsed_s = (dt.datetime.fromisoformat(event.time) - start_at).total_seconds()
-    head = f"{int(elapsed_s // 60):3d}:{elapsed_s % 60:04.1f}"
+    return f"{int(elapsed_s // 60):3d}:{elapsed_s % 60:04.1f}  {told(event)}"
+
+
+def told(event: Event) -> str:
+    """Return what happened, to which rule."""
     if isinstance(event, ClosedEvent):
-        lasted = f"after {event.data.duration_s:.1f} s ({event.data.reason})"
-        return f"{head}  closed  {event.subject:<16} {lasted}"
-    return f"{head}  opened  {event.subject:<16} {words_of(event)}"
+        return f"closed  {event.subject:<16} after {event.data.duration_s:.1f} s ({event.data.reason})"
+    return f"opened  {event.subject:<16} {words_of(event)}"
 
 
 def printable(text: str) -> str:

@@ -122,6 +122,24 @@ def test_a_good_policy(capsys):
     assert "good: version 1, 5 rules, continuous" in capsys.readouterr().out
 
 
+def test_a_policy_that_can_never_watch_is_a_finding(tmp_path, capsys):
+    document = json.loads(POLICY.read_text())
+    document["expires_at"] = "2026-02-01T00:00:00Z"
+    wrong = tmp_path / "policy.json"
+    wrong.write_text(json.dumps(document))
+    assert run("policy", "check", wrong) == 1
+    assert "$.expires_at" in capsys.readouterr().out
+
+
+def test_a_good_policy_says_when_it_watches(tmp_path, capsys):
+    document = json.loads(POLICY.read_text())
+    document["timezone"] = "America/Bogota"
+    good = tmp_path / "policy.json"
+    good.write_text(json.dumps(document))
+    assert run("policy", "check", good) == 0
+    assert re.search(r"watches from \w{3} \d{4}-\d\d-\d\d \d\d:\d\d America/Bogota", capsys.readouterr().out)
+
+
 def test_a_wrong_policy_is_a_finding_with_its_path(tmp_path, capsys):
     document = json.loads(POLICY.read_text())
     document["rules"][0]["hold"] = 3

@@ -1,5 +1,6 @@
 """The demo as a newcomer runs it: real footage, a real broker, and what arrived there."""
 
+import datetime as dt
 import hashlib
 import importlib.metadata
 import json
@@ -182,3 +183,23 @@ def test_without_any_footage_it_says_what_to_do(shared, tmp_path):
     assert done.returncode == 2
     assert "wanted a clip to play" in done.stderr
     assert "--source" in done.stderr
+
+
+def test_off_shift_it_says_so_instead_of_waiting(shared, tmp_path):
+    document = json.loads((Path(__file__).parents[1] / "edge" / "defaults" / "policy.json").read_text())
+    now = dt.datetime.now(dt.UTC)
+    days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    document["shifts"] = [{"days": [days[(now.weekday() + 3) % 7]], "start": "08:00", "end": "09:00"}]
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps(document))
+    done = demo(shared, tmp_path / "out", "--policy", policy)
+    assert done.returncode == 2
+    assert "wanted a shift that is on now" in done.stderr
+
+
+def test_piped_it_prints_a_sentence_for_each_message(shared, tmp_path):
+    done = demo(shared, tmp_path, "--for", "4")
+    lines = done.stdout.splitlines()
+    assert "state  watching" in lines
+    assert any(line.startswith("event  opened  phone") for line in lines)
+    assert all(len(line) < 120 for line in lines)
