@@ -35,7 +35,7 @@ from edge.uplink.signals import Received
 from edge.vision.detector import Detector
 from edge.vision.interpreter import Backend
 from edge.vision.model_file import find_card, shared_folder
-from edge.watch import Watch
+from edge.watch import Watch, frozen_after
 
 TOPICS = Topics("demo", "desk-1")
 MODEL = "ssd-mobilenet-v1-coco"
@@ -132,7 +132,7 @@ class Unit:
     def _run(self) -> None:
         policy, clock, camera = self.policy, self._clock, Playlist(self.cameras)
         try:
-            frozen_after_s = offline.frozen_after(self.sources)
+            frozen_after_s = frozen_after(self.sources)
             with uplinked(self.spool, TOPICS, self.broker, self.detector, policy, clock) as teller:
                 chance = random.SystemRandom()
                 Watch(

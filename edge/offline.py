@@ -2,14 +2,12 @@
 
 import datetime as dt
 import logging
-import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from edge.capture.footage import is_still
 from edge.capture.replay import ReplayCamera
 from edge.clock import SteppedClock
 from edge.evidence.thumbnail import Jpeg
@@ -22,11 +20,9 @@ from edge.uplink.messages import Event as WireEvent
 from edge.uplink.records import Kind, Record
 from edge.uplink.report import Build, Origin, Reporter
 from edge.vision.detector import Detector
-from edge.watch import Counts, Watch
+from edge.watch import Counts, Watch, frozen_after
 
 log = logging.getLogger(__name__)
-
-FROZEN_AFTER_S = 30.0
 
 
 @dataclass(slots=True)
@@ -120,14 +116,6 @@ def replay(
     offline.before_frame = lambda: before_frame(watch.counts.frames)
     watch.run(offline.stop)
     return Replayed(watch.counts, offline.reporter.opened_count, tuple(problems(source, camera)))
-
-
-def frozen_after(sources: Sequence[Path]) -> float:
-    """Return after how many seconds a picture that never changes says that the camera has frozen.
-
-    That a still picture never changes says nothing of a camera. Raises FootageError.
-    """
-    return math.inf if all(is_still(source) for source in sources) else FROZEN_AFTER_S
 
 
 def problems(source: Path, camera: ReplayCamera) -> list[str]:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import logging
-import math
 import random
 import signal
 import time
@@ -17,7 +16,6 @@ from typing import assert_never
 import msgspec
 
 from edge import __version__
-from edge.capture.footage import is_still
 from edge.capture.frame import Camera
 from edge.capture.picamera import PiCamera
 from edge.capture.replay import ReplayCamera
@@ -37,13 +35,12 @@ from edge.uplink.spool import Spool
 from edge.uplink.tls import Tls, TlsUnusable
 from edge.vision.detector import Detector
 from edge.vision.model_file import find_card
-from edge.watch import Watch
+from edge.watch import Watch, frozen_after
 
 log = logging.getLogger(__name__)
 
 SPOOL_FILE = "spool.db"
 DRAIN_S = 3.0
-FROZEN_AFTER_S = 30.0
 PASSWORD_MAX_BYTES = 65_535
 """MQTT 5, section 1.5.6."""
 _CHANCE = random.SystemRandom()
@@ -100,7 +97,8 @@ def run_unit(config: Config, stop: Event) -> None:
     path, max_bytes = config.paths.state / SPOOL_FILE, config.spool.max_bytes
     _say_hello(config, policy, detector)
     with uplinked(path, topics, broker, detector, policy, clock, max_bytes=max_bytes) as teller:
-        frozen_after_s = frozen_after(config.camera)
+        source = config.camera.source
+        frozen_after_s = frozen_after([source] if source else [])
         watch = Watch(camera, detector, lambda: policy, teller, clock, _CHANCE, frozen_after_s=frozen_after_s)
         watch.run(stop)
 
@@ -128,12 +126,6 @@ def check_unit(policy: Policy, unit: str) -> None:
     """Raise PolicyError where the policy is for another unit."""
     if policy.unit not in ("*", unit):
         raise PolicyError("$.unit", f'wanted "*" or this unit, {unit!r}, got {policy.unit!r}')
-
-
-def frozen_after(table: CameraTable) -> float:
-    """Return after how many seconds the same picture means a frozen camera; a still image is no camera."""
-    still = table.source is not None and is_still(table.source)
-    return math.inf if still else FROZEN_AFTER_S
 
 
 @contextmanager

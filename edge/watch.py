@@ -2,13 +2,16 @@
 
 import datetime as dt
 import logging
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Event
 from typing import Protocol
 
 from edge.backoff import Backoff
+from edge.capture.footage import is_still
 from edge.capture.frame import Camera, CameraError, EndOfFootage, Frame, Pixels
 from edge.clock import Clock
 from edge.evidence.thumbnail import Album, Jpeg, encode, keep_best
@@ -19,7 +22,7 @@ from edge.uplink.messages import Capture
 from edge.vision.detector import View
 from edge.vision.mask import Polygon
 from edge.vision.scene import SceneState, look, open_blocks
-from edge.vision.tamper import TamperState, examine
+from edge.vision.tamper import FROZEN_AFTER_S, TamperState, examine
 from edge.vision.tracker import TracksState, follow
 from edge.vision.types import Blind, Detection, Sight
 
@@ -110,7 +113,7 @@ class Watch:
         chance: random.Random,
         *,
         last_beat_s: Callable[[], float | None] = lambda: None,
-        frozen_after_s: float = 30.0,
+        frozen_after_s: float = FROZEN_AFTER_S,
     ) -> None:
         self._camera, self._detector, self._outcome = camera, detector, outcome
         self._policy_now, self._last_beat_s = policy, last_beat_s
@@ -246,6 +249,15 @@ class Watch:
             level = logging.WARNING if capture is Capture.CAMERA_FAULT or reason in _GRAVE else logging.INFO
             log.log(level, "%s%s", capture, f": {reason}" if reason else "")
             self._outcome.capture(capture, reason)
+
+
+def frozen_after(sources: Sequence[Path]) -> float:
+    """Return after how many seconds the same picture means a frozen camera; no still image does.
+
+    `sources` is the footage that is replayed; empty for a real camera.
+    """
+    still = bool(sources) and all(is_still(source) for source in sources)
+    return math.inf if still else FROZEN_AFTER_S
 
 
 def _first_scene(view: View) -> SceneState:

@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 
 from edge.capture import picamera
-from edge.config import CameraTable
-from edge.unit import DRAIN_S, frozen_after
+from edge.unit import DRAIN_S
 from edge.uplink.carry import Uplink
 from edge.uplink.messages import ClosedEvent, OpenedEvent, decode_event, decode_state
 from edge.uplink.spool import Spool
-from edge.watch import FRAME_TIMEOUT_S
+from edge.watch import FRAME_TIMEOUT_S, frozen_after
 from tests.broker import Mosquitto, collect, rest, subscribed, until
 from tests.uplink.conftest import Relay
 
@@ -323,12 +322,10 @@ def test_a_policy_for_another_unit_is_refused(daemon):
 
 
 def test_only_a_still_image_is_never_taken_for_a_frozen_camera(shared, tmp_path):
-    def of(source):
-        return frozen_after(CameraTable(kind="replay", source=source))
-
-    assert of(shared / "photos" / "phone-in-hand.jpg") == math.inf
-    assert of(shared / "photos") == of(shared / "clips" / "bottle-detection.mp4") == 30.0
-    assert of(tmp_path / "missing.jpg") == frozen_after(CameraTable(kind="pi")) == 30.0
+    photo, clip = shared / "photos" / "phone-in-hand.jpg", shared / "clips" / "bottle-detection.mp4"
+    assert frozen_after([photo]) == frozen_after([photo, photo]) == math.inf
+    others = [[], [clip], [photo, clip], [shared / "photos"], [tmp_path / "missing.jpg"]]
+    assert {frozen_after(sources) for sources in others} == {30.0}
 
 
 SERVICE = Path(__file__).parents[1] / "systemd" / "deskwatch.service"

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from edge.vision.scene import Blocks, Grey, OpenBlocks, Scene
 from edge.vision.types import Blind
 
+FROZEN_AFTER_S = 30.0
+"""Not one pixel has changed for so long: a real sensor always has noise."""
 LIGHT_EVERY_S = 0.1
 CHECK_EVERY_S = 0.5
 GAP_S = 2.0
@@ -93,7 +95,7 @@ class TamperState:
 
 
 def examine(
-    state: TamperState, scene: Scene, now_s: float, frozen_after_s: float = 30.0
+    state: TamperState, scene: Scene, now_s: float, frozen_after_s: float = FROZEN_AFTER_S
 ) -> tuple[TamperState, frozenset[Blind]]:
     """Take one scene, return why it cannot be trusted: any `Blind` but STALLED and STALE."""
     if state.last is None or now_s - state.last_s > GAP_S:
