@@ -168,13 +168,18 @@ class Uplink:
         return self._wanted
 
     def _expire_when_due(self) -> None:
-        """Delete expired pictures, with a broker or without."""
+        """Delete expired pictures, with a broker or without.
+
+        Whatever the clock is worth: one that runs ahead costs a picture, one that is never set must not keep it.
+        """
         now_s = self._clock.now_s()
         if now_s >= self._expire_due_s:
             self._expire_due_s = now_s + _EXPIRE_EVERY_S
             try:
-                self._spool.expire(self._clock.now_at())
+                expired = self._spool.expire(self._clock.now_at())
                 self._expiring = True
+                if expired:
+                    _log.info("deleted %d pictures at the end of their retention, not delivered", expired)
             except SpoolError as error:  # a full disk is no reason to leave the broker
                 if self._expiring:
                     _log.warning("expired pictures stay in the spool for now: %s", error)

@@ -43,7 +43,22 @@ from edge.uplink.signals import (
 from edge.uplink.tls import Tls, TlsUnusable
 
 _UNLIMITED = 65535  # Receive Maximum where the broker names none: MQTT 5, section 3.2.2.3.3
-_EXPIRY_MAX_S = 0xFFFFFFFF
+MAXIMUM_PACKET_BYTES = 256 * 1024
+"""The largest packet that we take: far more than an event, a state or a picture needs."""
+
+
+class _PacketTooLarge(Exception):
+    """The other end announced a packet that our memory is not for. Not an OSError: paho swallows those."""
+
+
+class _Client(paho.Client):
+    """Never reads a packet larger than `MAXIMUM_PACKET_BYTES`, where paho would buffer up to 256 MB."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # paho asks for all that is left of a packet; of one that is too large it asks for all of it first.
+        if bufsize > MAXIMUM_PACKET_BYTES:
+            raise _PacketTooLarge(f"a packet of {bufsize} bytes, wanted at most {MAXIMUM_PACKET_BYTES}")
+        return super()._sock_recv(bufsize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +166,14 @@ class Connection:
         return woken
 
     def _move(self, *, read: bool, write: bool) -> None:
-        if read:
-            self._client.loop_read()
-        if write:
-            self._client.loop_write()
-        self._client.loop_misc()  # pings, and notices a broker that does not answer them
+        try:
+            if read:
+                self._client.loop_read()
+            if write:
+                self._client.loop_write()
+            self._client.loop_misc()  # pings, and notices a broker that does not answer them
+        except Exception as error:  # paho raises what it likes for what it cannot read
+            raise LinkLost(f"{self._config.address} sent what cannot be read: {error!r}") from error
         if self._client.socket() is None:
             self._raw.put(self._broken)
 
@@ -211,7 +229,7 @@ class Connection:
             sock.close()
 
     def _make_client(self) -> paho.Client:
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._config.client_id,
             protocol=paho.MQTTv5 if self._v5 else paho.MQTTv311,
@@ -239,7 +257,11 @@ class Connection:
         try:
             if self._config.tls is not None:
                 self._client.tls_set_context(self._config.tls.context())
-            start: dict[str, Any] = {"clean_start": True} if self._v5 else {}
+            start: dict[str, Any] = {}
+            if self._v5:
+                limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+                limits.MaximumPacketSize = MAXIMUM_PACKET_BYTES
+                start = {"clean_start": True, "properties": limits}
             self._client.connect(self._config.host, self._config.port, self._config.keepalive_s, **start)
         except TlsUnusable as error:
             outcome = partial(Lost, error)
@@ -256,7 +278,7 @@ class Connection:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.ContentType = message.content_type
         if message.expiry_s is not None:
-            properties.MessageExpiryInterval = min(message.expiry_s, _EXPIRY_MAX_S)
+            properties.MessageExpiryInterval = message.expiry_s
         if message.user:
             properties.UserProperty = list(message.user)
         return properties

@@ -26,6 +26,10 @@ class LinkLost(LinkError, ConnectionError):
     """The connection ended: connect again; what was not acknowledged is sent again."""
 
 
+class Dismissed(LinkLost):
+    """The broker ended the connection, and not for a message: connect again, as after LinkLost."""
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """One message as it is handed to the broker, at QoS 1."""
@@ -163,6 +167,7 @@ _ENDED: dict[int, str] = {
     0x98: "an administrator ended it",
 }
 """By reason code of a DISCONNECT."""
+_NO_PACKETS_FAULT = frozenset({0x8B, 0x8D, 0x8E, 0x98})
 
 
 def unreachable(address: str, error: Exception) -> BrokerUnreachable:
@@ -186,7 +191,7 @@ def ended(address: str, client_id: str, code: int, *, welcomed: bool, by_broker:
         )
     hint = _ENDED.get(code, "").format(client_id=client_id)
     if by_broker:
-        return LinkLost(
+        return (Dismissed if code in _NO_PACKETS_FAULT else LinkLost)(
             f"{address} ended the connection: {name} (0x{code:02X})" + (f": {hint}" if hint else "")
         )
     broke = f"the connection broke; if it does each time, another client may have the id {client_id!r}"

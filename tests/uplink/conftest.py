@@ -122,10 +122,10 @@ class Relay:
 
 
 class Scripted:
-    """A host that answers the first bytes of every caller with the same bytes, and then says no more."""
+    """A host that answers every caller with the same bytes, an answer a message, and then says no more."""
 
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
+    def __init__(self, *answers: bytes) -> None:
+        self._answers = answers
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._peers: list[socket.socket] = []
@@ -138,8 +138,9 @@ class Scripted:
                 peer, _ = self._server.accept()
                 self._peers.append(peer)
                 with contextlib.suppress(OSError):
-                    peer.recv(4096)
-                    peer.sendall(self._answer)
+                    for answer in self._answers:
+                        peer.recv(4096)
+                        peer.sendall(answer)
 
     def __enter__(self) -> Self:
         return self

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from edge.uplink import carry
-from edge.uplink.link import BrokerConfig
+from edge.uplink import carry, delivery
+from edge.uplink.delivery import Suspect
+from edge.uplink.link import MAXIMUM_PACKET_BYTES, BrokerConfig
 from edge.uplink.listener import listen
 from edge.uplink.messages import Capture, InvalidMessage, State, decode_event, decode_state
 from edge.uplink.records import Record, SpoolFull
-from edge.uplink.signals import Received
+from edge.uplink.signals import Publication, Received
 from edge.uplink.tls import Tls, TlsUnusable
 from tests.broker import collect, free_port, rest, subscribed, until
 from tests.uplink.conftest import (
@@ -36,6 +37,12 @@ from tests.uplink.conftest import (
 )
 
 HOUR = dt.timedelta(hours=1)
+WELCOME = b"\x20\x03\x00\x00\x00"
+
+
+def steps_of(answer: bytes) -> tuple[bytes, ...]:
+    """The welcome, and the rest once the unit has sent something after it."""
+    return (answer[:5], answer[5:]) if len(answer) > 5 else (answer,)
 
 
 def seqs(messages: list[Received]) -> list[int]:
@@ -206,6 +213,90 @@ def test_a_message_larger_than_the_brokers_packets_is_set_aside(mosquitto, spool
         assert uplink.status().connections == 1
     (refused,) = spool.refused()
     assert refused.reason.endswith("the broker takes 20000")
+
+
+def test_a_message_over_a_limit_that_the_broker_never_announced_is_set_aside(mosquitto, spool, caplog):
+    mosquitto.start("message_size_limit 12000")
+    put_event(spool)
+    spool.put(lambda seq: Record((event_message(seq), thumb_message(seq, size_bytes=15_000))))
+    for _ in range(30):
+        put_event(spool)
+    with subscribed(mosquitto, TOPICS.event) as listener, quick_uplink(spool, mosquitto.config()) as uplink:
+        until(lambda: empty(spool), "the spool to empty")
+        got = seqs(rest(listener))
+        status = uplink.status()
+    assert list(dict.fromkeys(got)) == list(range(1, 33))
+    (refused,) = spool.refused()
+    assert refused.topic == TOPICS.thumb("e2")
+    assert refused.reason.startswith("3 connections in a row ended when it was sent")
+    assert (status.refused, status.delivered, status.connections) == (1, 32, 4)
+    assert spool.lost().refused == 1
+    assert len([w for w in warnings(caplog) if "refuses message" in w]) == 1
+
+
+def test_a_broker_that_restarts_again_and_again_sets_nothing_aside(mosquitto, relay, spool):
+    """It says that it shuts down, or dies, each time with an event in flight."""
+    mosquitto.start()
+    with quick_uplink(spool, BrokerConfig("127.0.0.1", relay.port, "unit-1")) as uplink:
+        for turn in range(8):
+            until(lambda turn=turn: uplink.status().connections == turn + 1, "a connection")
+            until(lambda: relay.unacked == 0 and relay.published, "the birth to be acknowledged")
+            mosquitto.freeze()
+            put_event(spool)
+            until(lambda: relay.unacked >= 1, "an event to be in flight")
+            relay.open = False
+            mosquitto.stop(signal.SIGKILL if turn % 2 else signal.SIGTERM)
+            until(lambda: not uplink.status().connected, "the loss to be seen")
+            mosquitto.start()
+            relay.open = True
+        until(lambda: empty(spool), "the spool to empty")
+    assert spool.refused() == []
+
+
+@pytest.mark.parametrize(
+    ("breaks", "suspects"),
+    [
+        ([7], [1]),
+        ([7, 7, 7], [1, 2, 3]),
+        ([7, 7, 8], [1, 2, 1]),
+        ([7, None, 7], [1, 0, 1]),  # None: one that no message is to blame for
+    ],
+)
+def test_only_breaks_in_a_row_with_the_same_message_first_count(breaks, suspects):
+    suspect, got = None, []
+    for position in breaks:
+        suspect = None if position is None else Suspect.after(suspect, position)
+        got.append(suspect.breaks if suspect else 0)
+    assert got == suspects
+
+
+PUBACK_OF_THE_BIRTH = b"\x40\x02\x00\x01"
+
+
+@pytest.mark.parametrize(
+    ("answer", "blamed"),
+    [
+        (WELCOME + PUBACK_OF_THE_BIRTH + b"\xe0\x01\x95", True),  # packet too large
+        (WELCOME + PUBACK_OF_THE_BIRTH + b"\xe0\x01\x8b", False),  # the broker is shutting down
+        (WELCOME + PUBACK_OF_THE_BIRTH + b"\xe0\x01\x8e", False),  # another has the client id
+        (WELCOME + b"\xe0\x01\x95", False),  # it did not come as far as the message
+        (b"\x20\x03\x00\x88\x00", False),  # it did not let the unit in
+    ],
+)
+def test_whose_doing_a_break_is(spool, answer, blamed):
+    put_event(spool)
+    with Scripted(*steps_of(answer)) as broker, quick_uplink(spool, broker.config()) as uplink:
+        until(lambda: uplink._attempts >= 6, "some breaks")
+    assert len(spool.refused()) == blamed
+
+
+def test_a_break_long_after_the_publish_is_not_its_doing(spool, monkeypatch):
+    monkeypatch.setattr(delivery, "PROMPT_S", 0.0)
+    put_event(spool)
+    answer = WELCOME + PUBACK_OF_THE_BIRTH + b"\xe0\x01\x95"
+    with Scripted(*steps_of(answer)) as broker, quick_uplink(spool, broker.config()) as uplink:
+        until(lambda: uplink._attempts >= 6, "some breaks")
+    assert spool.refused() == []
 
 
 def test_the_largest_packet_that_fits_is_sent(mosquitto, relay, spool):
@@ -577,3 +668,43 @@ def test_pictures_that_cannot_be_expired_are_no_reason_to_leave_the_broker(
         assert uplink.status().connections == 1
     assert len(tries) > 2
     assert len([w for w in warnings(caplog) if "expired pictures" in w]) == 1
+
+
+def test_no_picture_stays_at_the_broker_for_more_than_twenty_days_and_the_expired_are_deleted(
+    mosquitto, spool, caplog
+):
+    """Whatever the clock was when it was taken."""
+    caplog.set_level(logging.INFO)
+    now_at = dt.datetime.now(dt.UTC)
+    spool.put(lambda seq: Record((event_message(seq), thumb_message(seq, now_at + 320 * 24 * HOUR))))
+    spool.put(lambda seq: Record((event_message(seq), thumb_message(seq, now_at - HOUR))))
+    mosquitto.start()
+    with subscribed(mosquitto) as listener, quick_uplink(spool, mosquitto.config()) as uplink:
+        until(lambda: uplink.status().delivered == 3, "all that is alive")
+        (picture,) = [m for m in rest(listener) if "/thumb/" in m.topic]
+        assert picture.topic == TOPICS.thumb("e1")
+        assert picture.expiry_s == 20 * 24 * 3600
+        assert (spool.depth().thumbnails, spool.lost().expired) == (0, 1)
+    assert [r.getMessage() for r in caplog.records if "retention" in r.getMessage()] == [
+        "deleted 1 pictures at the end of their retention, not delivered"
+    ]
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_packet_too_large_for_memory_is_not_read(spool, protocol):
+    welcome = WELCOME if protocol == "5" else b"\x20\x02\x00\x00"
+    with (
+        Scripted(welcome + b"\x30\xff\xff\xff\x7f" + bytes(1000)) as server,  # announces 256 MB
+        quick_uplink(spool, server.config(protocol=protocol)) as uplink,
+    ):
+        says = f"a packet of 268435455 bytes, wanted at most {MAXIMUM_PACKET_BYTES}"
+        until(lambda: says in (uplink.status().last_error or ""), says)
+        assert uplink.status().connections >= 1
+
+
+def test_the_broker_is_told_what_is_too_large_and_keeps_it(mosquitto):
+    mosquitto.start()
+    with subscribed(mosquitto, "big") as listener:
+        for size_bytes in (MAXIMUM_PACKET_BYTES, MAXIMUM_PACKET_BYTES - 100):
+            listener.publish(Publication("big", bytes(size_bytes), "text/plain"))
+        assert [len(m.payload) for m in rest(listener)] == [MAXIMUM_PACKET_BYTES - 100]
