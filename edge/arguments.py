@@ -104,7 +104,11 @@ def _bench(commands: "_Commands[_Parser]") -> None:
     bench = _command(commands, "bench", "the watch beside the bare interpreter, on one thread and on two")
     _model_options(bench, required=False)
     bench.add_argument(
-        "--seconds", type=_seconds, default=60.0, metavar="S", help="how long to measure (%(default)s)"
+        "--seconds",
+        type=_measured_seconds,
+        default=60.0,
+        metavar="S",
+        help="so long (%(default)s)",
     )
     bench.add_argument(
         "--frames", type=_count, default=0, metavar="N", help="also replay N frames and watch memory"
@@ -179,6 +183,13 @@ def _seconds(text: str) -> float:
         value = math.nan
     if not 0.0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"wanted seconds above 0, below a million, got {text!r}")
+    return value
+
+
+def _measured_seconds(text: str) -> float:
+    value = _seconds(text)
+    if value < 1.0:  # too few steps for a percentile
+        raise argparse.ArgumentTypeError(f"wanted 1 second or more, got {text!r}")
     return value
 
 

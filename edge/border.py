@@ -1,15 +1,33 @@
-"""Errors of documents that come from outside: what was wanted, what came, and the path of the very field.
+"""Documents that come from outside: read within a bound; of an error, the path of the very field.
 
 msgspec ends its messages with the path of the value; a `__post_init__` of ours begins with `field: `.
 """
 
+import errno
+import os
 import re
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from msgspec import inspect
 
 _SOURCE = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
 _REGEX = re.compile(r"Expected `str` matching regex '.*'")
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Return what is in a regular file: a pipe would be waited for, and a device may have no end.
+
+    Raises OSError; its errno is EFBIG where there are more than `max_bytes`.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "neither a file nor a folder", str(path))
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"more than {max_bytes} bytes", str(path))
+    return data
 
 
 def locate(message: str, wanted: object, document: object) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import datetime as dt
+import io
 import logging
 import os
 import sys
@@ -23,6 +24,7 @@ GOOD, FINDING, ERROR, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    _ready_streams()
     try:
         arguments = make_parser().parse_args(argv)
         logging.basicConfig(
@@ -40,6 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _ready_streams() -> None:
+    """Let a file name that is no text be printed, and never a complaint go to standard output.
+
+    Python has None for a standard error that is closed, and then argparse and `print` choose standard output.
+    The null device takes its number too, lest the next file that is opened does.
+    """
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  open to the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _explain(error: EdgeError) -> None:
@@ -108,9 +123,12 @@ def _detect(arguments: argparse.Namespace) -> int:
     from edge.capture.footage import read_image
     from edge.capture.frame import FootageError
 
-    detector = _detector(arguments)
     images: list[Path] = arguments.images
-    drawings = detect.drawing_paths(arguments.draw, images) if arguments.draw else [None] * len(images)
+    drawings: Sequence[Path | None] = [None] * len(images)
+    if arguments.draw:
+        drawings = paths = detect.drawing_paths(arguments.draw, images)
+        detect.prepare(paths, images)
+    detector = _detector(arguments)
     read = 0
     for path, drawing in zip(images, drawings, strict=True):
         try:
@@ -161,11 +179,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _policy_check(arguments: argparse.Namespace) -> int:
     from edge.offline import start_of_watch
-    from edge.policy.document import PolicyError, check_labels, read_policy
+    from edge.policy.document import PolicyError, PolicyMissing, check_labels, read_policy
 
-    if not arguments.file.is_file():
-        complain(f"{arguments.file}: wanted a policy file, got none")
-        return ERROR
     try:
         policy = read_policy(arguments.file)
         if arguments.model is not None:
@@ -174,6 +189,8 @@ def _policy_check(arguments: argparse.Namespace) -> int:
 
             check_labels(policy, load_card(find_card(arguments.model)).named_labels)
         start_at = start_of_watch(policy, dt.datetime.now(dt.UTC)).astimezone(policy.zone)
+    except PolicyMissing:
+        raise
     except PolicyError as error:
         put(f"{error}")
         return FINDING

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edge.border import locate
+from edge.border import locate, read_bounded
 from edge.errors import EdgeError
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 Words = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\0]*\Z")]
 Pixels = Annotated[int, Meta(ge=64, le=4096)]
 _PI_MAX_HEIGHT_PX = 3456
+_MAX_BYTES = 256_000
 
 
 class ConfigError(EdgeError):
@@ -134,9 +135,11 @@ class Config(_Table, frozen=True, kw_only=True):
 def read_config(path: Path) -> Config:
     """Return the settings in the file at `path`. Raises ConfigError that names the file and the key."""
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: wanted a readable TOML file, got: {error}") from error
+        text = read_bounded(path, _MAX_BYTES).decode()
+    except OSError as error:
+        raise ConfigError(f"{path}: wanted a readable TOML file, got: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: wanted TOML in UTF-8, got: {error}") from error
     try:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5000 digits is a plain ValueError

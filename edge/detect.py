@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -54,7 +55,7 @@ def drawing_paths(out: Path, images: Sequence[Path]) -> list[Path]:
 
     That is the file `out`, or for several images a name of its own each in the folder `out`.
     """
-    if len(images) == 1 and not out.is_dir():
+    if len(images) == 1 and not _is_folder(out):
         return [out]
     taken: dict[str, None] = {}
     for image in images:
@@ -63,15 +64,44 @@ def drawing_paths(out: Path, images: Sequence[Path]) -> list[Path]:
     return [out / f"{name}.png" for name in taken]
 
 
+def prepare(drawings: Iterable[Path], images: Iterable[Path]) -> None:
+    """Refuse drawings that cannot be saved or would replace an image, and make their folders.
+
+    Raises DrawingUnwritable, OutputUnwritable.
+    """
+    seen = list(images)
+    for drawing in drawings:
+        if drawing.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
+            raise DrawingUnwritable(f"{drawing}: wanted a name that ends in .png, .jpg or .webp")
+        for image in seen:
+            if _same(drawing, image):
+                raise DrawingUnwritable(f"{drawing}: wanted another file than the image, got {image}")
+        make_folder(drawing.parent)
+
+
 def save_drawing(path: Path, picture: Pixels) -> None:
-    """Write an RGB picture. Raises DrawingUnwritable, OutputUnwritable."""
+    """Write an RGB picture of one of the kinds that `prepare` takes. Raises as that does."""
     encoded, data = False, None
-    if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp"}:
+    with suppress(cv2.error):
         encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not encoded or data is None:
-        raise DrawingUnwritable(f"{path}: wanted a name that ends in .png, .jpg or .webp")
-    make_folder(path.parent)
+    if not encoded or data is None:  # WebP ends at 16383 pixels
+        got = f"{picture.shape[1]}x{picture.shape[0]}"
+        raise DrawingUnwritable(f"{path}: wanted a picture small enough for {path.suffix}, got {got}")
     write_file(path, data.tobytes())
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DrawingUnwritable(f"{path}: wanted a file or folder, got: {error.strerror}") from error
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def draw(pixels: Pixels, detections: Iterable[Detection]) -> Pixels:

@@ -1,5 +1,6 @@
 """What a command writes: lines on standard output and standard error, pictures and pages in a folder."""
 
+import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,8 @@ def put(line: str) -> None:
 
 def complain(text: str) -> None:
     """Write a line to standard error, or nothing where that cannot be written: there is nobody to tell."""
+    if sys.stderr is None:  # closed; `print` would take standard output instead
+        return
     with suppress(OSError):
         print(f"deskwatch: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
@@ -43,8 +46,13 @@ def make_folder(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file. Raises OutputUnwritable."""
+    """Write a whole file, or leave what was there. Raises OutputUnwritable."""
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        path.write_bytes(data)
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise OutputUnwritable(f"{path}: wanted to write it, got: {error.strerror}") from error

@@ -98,6 +98,7 @@ def test_help_says_what_each_command_is_for(arguments, capsys):
         (["bench", "--seconds", "0"], "above 0"),
         (["bench", "--seconds", "abc"], "wanted seconds above 0, below a million, got 'abc'"),
         (["bench", "--seconds", "nan"], "wanted seconds"),
+        (["bench", "--seconds", "1e-9"], "wanted 1 second or more, got '1e-9'"),
         (["bench", "--frames", "-5"], "wanted a whole number, 0 or more, got '-5'"),
         (["bench", "--threads", "4"], "--threads"),
         *[
@@ -154,6 +155,51 @@ def test_a_wrong_policy_is_a_finding_with_its_path(tmp_path, capsys):
 def test_a_missing_policy_is_an_error(tmp_path, capsys):
     assert run("policy", "check", tmp_path / "absent.json") == 2
     assert "absent.json" in capsys.readouterr().err
+    assert run("policy", "check", tmp_path) == 2
+    assert "Is a directory" in capsys.readouterr().err
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["policy", "check", LONG],
+        ["policy", "check", POLICY, "--model", LONG],
+        ["model", "check", LONG],
+        ["model", "fetch", SSD, "--into", LONG],
+        ["replay", LONG, "--model", SSD],
+        ["replay", "a.jpg", "--model", LONG],
+        ["replay", "a.jpg", "--model", SSD, "--out", LONG],
+        ["replay", "a.jpg", "--model", SSD, "--policy", LONG],
+        ["detect", LONG, "--model", SSD],
+        ["detect", "a.jpg", "--model", SSD, "--draw", LONG],
+        ["run", "--config", LONG],
+    ],
+)
+def test_a_name_that_is_too_long_is_an_error_that_says_so(shared, arguments, capsys):
+    assert run(*arguments) == 2
+    assert f"{LONG[:200]}" in (error := capsys.readouterr().err)
+    assert "too long" in error or "no such path" in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "--config"], ["policy", "check"], ["replay", "a.jpg", "--model", SSD, "--policy"]]
+)
+def test_a_pipe_is_not_waited_for(tmp_path, arguments, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        assert run(*arguments, path) == 2
+        assert f"{path}: wanted" in (error := capsys.readouterr().err)
+        assert "neither a file nor a folder" in error
+
+
+def test_a_policy_that_is_too_large_is_a_finding(tmp_path, capsys):
+    large = tmp_path / "large.json"
+    large.write_bytes(POLICY.read_bytes().ljust(100_000))
+    assert run("policy", "check", large) == 1
+    assert "more than 64000 bytes" in capsys.readouterr().out
 
 
 def test_a_policy_is_checked_against_a_model_s_labels(tmp_path, capsys):
@@ -271,11 +317,25 @@ def test_detect_draws_boxes(shared, tmp_path, capsys):
     drawn, plain = cv2.imread(str(tmp_path / "drawn.png")), cv2.imread(str(photo))
     assert drawn.shape == plain.shape
     assert 0.01 < (drawn != plain).any(axis=2).mean() < 0.5
-    assert run("detect", photo, "--model", SSD, "--draw", tmp_path / "drawn.xyz") == 2
     assert run("detect", photo, photo, "--model", SSD, "--draw", tmp_path / "folder") == 0
     names = sorted(path.name for path in (tmp_path / "folder").iterdir())
     assert names == ["phone-in-hand-2.png", "phone-in-hand.png"]
     capsys.readouterr()
+
+
+def test_a_drawing_that_cannot_be_is_refused_before_the_model_is_loaded(tmp_path, capsys):
+    image = tmp_path / "a.png"
+    image.write_bytes(b"image")
+    for draw, says in [
+        (image, "another file than the image"),
+        (tmp_path, "another file than the image"),
+        (tmp_path / "drawn", "wanted a name that ends in .png"),
+        (tmp_path / "drawn.xyz", "wanted a name that ends in .png"),
+        (image / "drawn.png", "wanted a folder"),
+    ]:
+        assert run("detect", image, "--model", "no-such-model", "--draw", draw) == 2
+        assert says in capsys.readouterr().err
+    assert image.read_bytes() == b"image"
 
 
 def test_replay_prints_a_line_per_event_and_saves_thumbnails(shared, tmp_path, capsys):

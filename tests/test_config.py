@@ -2,7 +2,9 @@
 
 import datetime as dt
 import itertools
+import os
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +132,17 @@ def test_a_file_that_the_settings_name_is_looked_at_before_the_watch_begins(tmp_
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.toml"):
         read_config(tmp_path / "absent.toml")
+
+
+def test_only_a_file_of_a_sane_size_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match=f"{path}: wanted .* neither a file nor a folder"):
+            read_config(path)
+    with pytest.raises(ConfigError, match="Is a directory"):
+        read_config(tmp_path)
+    with pytest.raises(ConfigError, match=r"unit\.toml: .* more than 256000 bytes"):
+        config(tmp_path, EXAMPLE + "#" * 256_000)
+    (tmp_path / "unit.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        read_config(tmp_path / "unit.toml")

@@ -87,4 +87,4 @@ class EndOfFootage(EdgeError):
 
 
 class FootageError(EdgeError):
-    """The image, folder or clip cannot be replayed: the message names the file and what is wrong with it."""
+    """This cannot be replayed: give an image, a folder of images, a video or a GIF that opens in a player."""

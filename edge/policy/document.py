@@ -5,6 +5,7 @@ sharpness outside the evidence box) has no key here at all.
 """
 
 import datetime as dt
+import errno
 import zoneinfo
 from collections.abc import Collection
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edge.border import locate
+from edge.border import locate, read_bounded
 from edge.errors import EdgeError
 
 MAX_POLICY_BYTES = 64_000
@@ -273,10 +274,10 @@ def parse_policy(document: bytes) -> Policy:
 def read_policy(path: Path) -> Policy:
     """Return the policy in the file at `path`. Raises PolicyError that names the file."""
     try:
-        with path.open("rb") as file:
-            document = file.read(MAX_POLICY_BYTES + 1)
+        document = read_bounded(path, MAX_POLICY_BYTES)
     except OSError as error:
-        raise PolicyMissing("$", f"{path}: wanted a policy file, got: {error.strerror}") from error
+        kind = PolicyError if error.errno == errno.EFBIG else PolicyMissing
+        raise kind("$", f"{path}: wanted a policy file, got: {error.strerror}") from error
     try:
         return parse_policy(document)
     except PolicyError as error:

@@ -170,7 +170,7 @@ class Uplink:
     def _expire_when_due(self) -> None:
         """Delete expired pictures, with a broker or without.
 
-        Whatever the clock is worth: one that runs ahead costs a picture, one that is never set must not keep it.
+        Whatever the clock is worth: one that runs ahead costs a picture; one never set must not keep it.
         """
         now_s = self._clock.now_s()
         if now_s >= self._expire_due_s:

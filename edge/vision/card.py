@@ -1,5 +1,6 @@
 """The model card: what a model file is, how to feed it, and how to read what it says."""
 
+import errno
 import re
 import unicodedata
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edge.border import read_bounded
 from edge.errors import EdgeError
 
 UNUSED = "???"
@@ -14,7 +16,10 @@ UNUSED = "???"
 
 Score = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Px = Annotated[int, msgspec.Meta(ge=16, le=4096)]
-Triple = tuple[float, float, float]
+Level = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Triple = tuple[Level, Level, Level]
+_MAX_BYTES = 256_000
+_MIN_STD = 1e-6  # below, a float32 input may overflow
 
 # Privacy floor 7: whole words of a label, and stems that betray themselves inside any word.
 _PERSONAL_WORDS = re.compile(
@@ -70,8 +75,8 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):
             raise ValueError("wanted both `mean` and `std`, or neither")
-        if self.std is not None and min(self.std) <= 0.0:
-            raise ValueError(f"std: wanted three values above 0, got {list(self.std)}")
+        if self.std is not None and min(self.std) < _MIN_STD:
+            raise ValueError(f"std: wanted three values of {_MIN_STD:g} or more, got {list(self.std)}")
 
 
 class SsdLayout(
@@ -152,7 +157,7 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the model comes from."""
 
-    url: Annotated[str, msgspec.Meta(pattern="^https?://")] | None = None
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s\0]+\Z")] | None = None
     member: str | None = None
     """The model's name inside the zip archive at `url`."""
     trained_on: str
@@ -176,6 +181,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     measured: dict[str, int | float | str] = {}
 
     def __post_init__(self) -> None:
+        if unprintable := [label for label in self.labels if not (label.strip() and label.isprintable())]:
+            raise ValueError(f"labels: wanted names that can be printed, got {unprintable}")
         used = self.named_labels
         if doubled := sorted({label for label in used if used.count(label) > 1}):
             raise ValueError(f"labels: wanted each once, got {doubled} again")
@@ -206,11 +213,12 @@ def tells_of_a_person(label: str) -> bool:
 def load_card(path: Path) -> Card:
     """Read and check a card. Raises CardMissing, CardInvalid or CardRefused, naming file and key."""
     try:
-        card = msgspec.toml.decode(path.read_bytes(), type=Card, strict=True)
+        card = msgspec.toml.decode(read_bounded(path, _MAX_BYTES), type=Card, strict=True)
     except FileNotFoundError:
         raise CardMissing(f"{path}: wanted a model card, got no such file") from None
     except OSError as error:
-        raise CardMissing(f"{path}: wanted a model card, got {error.strerror}") from error
+        kind = CardInvalid if error.errno == errno.EFBIG else CardMissing
+        raise kind(f"{path}: wanted a model card, got {error.strerror}") from error
     except CardRefused as error:
         raise CardRefused(f"{path}: {error}") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

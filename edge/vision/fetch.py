@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import tempfile
 import urllib.error
 import urllib.request
@@ -59,13 +60,14 @@ def fetch(
     ModelError; either way `into` is as it was before.
     """
     path = into / card.file
-    if path.is_file():
-        try:
+    try:
+        if path.is_file():
             check_model(card, path)
-        except ModelError:
-            pass  # replaced below, once a right one has come
-        else:
             return path
+    except ModelError:
+        pass  # replaced below, once a right one has come
+    except OSError as error:
+        raise FetchUnwritable(f"{path}: wanted a place for the model, got {error.strerror}") from error
     url = card.provenance.url
     if url is None:
         raise FetchError(f"{card.name}: wanted a provenance.url to fetch {card.file} from, got none")
@@ -89,7 +91,7 @@ def _download(
     saved = scratch / "download"
     with saved.open("wb") as file, _open(url, opener, timeout_s) as response:
         length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else None
+        total = int(length) if re.fullmatch(r"[0-9]{1,15}", length) else None
         try:
             done = _copy(response, file, most, lambda done: progress(done, total), url)
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
@@ -110,6 +112,8 @@ def _open(url: str, opener: Callable[..., Any], timeout_s: float) -> Any:  # noq
     except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise FetchOffline(f"{url}: wanted an answer, got {reason}") from error
+    except ValueError as error:  # of the address, in the words of urllib
+        raise FetchError(f"{url}: wanted a web address, got one that is none: {error}") from error
 
 
 def _model(card: Card, saved: Path) -> Path:

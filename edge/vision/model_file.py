@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import edge
@@ -47,8 +48,11 @@ def shared_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 def find_card(name_or_path: str) -> Path:
     """Return an existing path as it is, else the card of that name in the checkout or the installation."""
-    if (path := Path(name_or_path)).is_file():
-        return path
+    try:
+        if (path := Path(name_or_path)).is_file():
+            return path
+    except OSError as error:
+        raise CardMissing(f"{name_or_path}: wanted a model card, got {error.strerror}") from error
     places = [checkout() / "models", Path(sys.prefix) / "share" / "deskwatch" / "models"]
     for place in places:
         if (card := place / f"{name_or_path}.toml").is_file():
@@ -68,8 +72,9 @@ def model_folders(card_path: Path, environ: Mapping[str, str] = os.environ) -> t
 def find_model(card: Card, folders: Sequence[Path]) -> Path:
     """Return the first file of the card's name in `folders`. Raises ModelMissing, saying where it looked."""
     for folder in folders:
-        if (path := folder / card.file).is_file():
-            return path
+        with suppress(OSError):  # a folder that is closed to us
+            if (path := folder / card.file).is_file():
+                return path
     looked = ", ".join(str(folder) for folder in folders)
     raise ModelMissing(
         f"{card.file}: wanted the model of card {card.name}, got no such file in {looked}; "

@@ -1,8 +1,12 @@
 """The policy document: what is taken, and where each kind of mistake is said to be."""
 
 import json
+import os
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.policy.document import (
     MAX_POLICY_BYTES,
@@ -64,6 +68,14 @@ def changed(path: str, value: object) -> bytes:
     else:
         at[last] = value
     return json.dumps(document).encode()
+
+
+def _paths(value, above=""):
+    """The dotted paths of all that is in a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield f"{above}{key}"
+        yield from _paths(inner, f"{above}{key}.")
 
 
 def test_the_design_s_policy_is_taken_whole():
@@ -138,11 +150,41 @@ def test_each_mistake_is_named_with_its_path(path, value, where, says):
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"\xff\xfe", b"{", b"[]", b"null", b"7", b'{"schema": NaN}', b"[" * 30_000, b'{"a":' * 10_000],
+    [
+        *[b"", b"\xff\xfe", b"{", b"[]", b"null", b"7", b'{"schema": NaN}', b"[" * 30_000, b'{"a":' * 10_000],
+        # A field that is wrong, in a document that is wrong behind it or says something else of it later.
+        b'{"schema":"policy/1","version":0, oops',
+        b'{"thumbnail":{"max_bytes":1},"thumbnail":null}',
+        b'{"rules":[{"id":"A","kind":"object"}],"rules":[]}',
+    ],
 )
 def test_what_is_no_policy_at_all_is_refused(document):
     with pytest.raises(PolicyError):
         parse_policy(document)
+
+
+SOUND = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(_paths(DESIGN))), SOUND)
+def test_whatever_stands_at_a_path_is_taken_or_refused_with_a_path(path, value):
+    with suppress(PolicyError):
+        parse_policy(changed(path, value))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(json.dumps(DESIGN)) - 1), st.integers(0, 255)), max_size=4))
+def test_whatever_bytes_are_spoilt_it_is_taken_or_refused(spoilt):
+    document = bytearray(json.dumps(DESIGN).encode())
+    for at, byte in spoilt:
+        document[at] = byte
+    with suppress(PolicyError):
+        parse_policy(bytes(document))
 
 
 def test_a_document_over_the_bound_is_refused_before_it_is_read():
@@ -153,6 +195,11 @@ def test_a_document_over_the_bound_is_refused_before_it_is_read():
 def test_a_file_is_named(tmp_path):
     with pytest.raises(PolicyMissing, match=r"absent\.json: wanted a policy file"):
         read_policy(tmp_path / "absent.json")
+    with pytest.raises(PolicyMissing, match="Is a directory"):
+        read_policy(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PolicyMissing, match="pipe: wanted a policy file, got: neither"):
+        read_policy(tmp_path / "pipe")
     file = tmp_path / "policy.json"
     file.write_bytes(changed("version", 0))
     with pytest.raises(PolicyError, match=r"policy\.json: .* - at \$\.version"):

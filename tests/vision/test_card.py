@@ -109,7 +109,11 @@ def test_a_hash_ends_where_it_ends(tmp_path):
         ("width_px = 64", "width_px = 0", "$.input.width_px"),
         ('dtype = "uint8"', 'dtype = "float16"', "$.input.dtype"),
         ('dtype = "uint8"', 'dtype = "int8"\nmean = [0.0, 0.0, 0.0]', "both `mean` and `std`"),
-        ('dtype = "uint8"', 'dtype = "int8"\nmean = [0.0, 0.0, 0.0]\nstd = [1.0, 0.0, 1.0]', "above 0"),
+        (
+            'dtype = "uint8"',
+            'dtype = "int8"\nmean = [0.0, 0.0, 0.0]\nstd = [1.0, 0.0, 1.0]',
+            "std: wanted three values of",
+        ),
         ("ssd-postprocess", "yolo", "$.layout"),
         ("default = 0.5", "default = 1.5", "$.threshold.default"),
         ("default = 0.5", "", "missing required field `default` - at `$.threshold`"),
@@ -119,6 +123,23 @@ def test_a_hash_ends_where_it_ends(tmp_path):
         ('sha256 = "', 'sha256 = "x', "$.sha256"),
         ('file = "toy.tflite"', 'file = "../toy.tflite"', "$.file"),
         ('name = "toy"', "name = ", "toy.toml"),
+        *[
+            ("width_px = 64", f"width_px = 64\nmean = [0, 0, {mean}]\nstd = [1, 1, {std}]", says)
+            for mean, std, says in [
+                ("nan", 1, "$.input.mean[2]"),
+                ("inf", 1, "$.input.mean[2]"),
+                (0, "nan", "$.input.std[2]"),
+                (0, "inf", "$.input.std[2]"),
+                (0, 0.0, "std: wanted"),
+                (0, 1e-30, "std: wanted"),
+            ]
+        ],
+        ("default = 0.5", "default = nan", "$.threshold.default"),
+        ('{"cell phone" = 0.25}', '{"cell phone" = nan}', "$.threshold.labels"),
+        *[
+            ('"???"]', f'"{label}"]', "labels: wanted names that can be printed")
+            for label in ("", " ", r"cup\n", r"\u0000", r"\u001b[2J")
+        ],
         (' = "toy"', ' = """toy\n"""', "$.name"),
         ('file = "toy.tflite"', 'file = """toy.tflite\n"""', "$.file"),
         ('notices = "none"', 'notices = "none"\nurl = "file:///etc/passwd"', "$.provenance.url"),
@@ -161,6 +182,15 @@ def test_a_card_that_is_no_toml_document_is_an_error(tmp_path, content):
         load_card(path)
 
 
+def test_only_a_file_of_a_sane_size_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(CardMissing, match="neither a file nor a folder"):
+            load_card(path)
+    with pytest.raises(CardInvalid, match=r"toy\.toml: .* more than 256000 bytes"):
+        load_card(write(tmp_path, CARD + "#" * 256_000))
+
+
 @pytest.mark.parametrize(
     "label",
     [
@@ -194,6 +224,8 @@ def test_a_missing_card_says_which_there_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CardMissing, match="ssd-mobilenet-v1-coco"):
         find_card("no-such-card")
+    with pytest.raises(CardMissing, match="too long"):
+        find_card("a" * 300)
     with pytest.raises(CardMissing, match=r"gone\.toml"):
         load_card(tmp_path / "gone.toml")
     with pytest.raises(CardMissing, match="directory"):

@@ -181,10 +181,21 @@ def test_a_card_without_an_address_says_so(tmp_path):
         fetch(card(None, ""), tmp_path)
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:9/é", "http://a..b/", "http://a:b/"])
+def test_an_address_that_is_none_is_an_error(tmp_path, url):
+    wanted = card(None, "")
+    provenance = Provenance(url=url, trained_on="nothing", notices="none")
+    with pytest.raises(FetchError, match=re.escape(url)):
+        fetch(msgspec.structs.replace(wanted, provenance=provenance), tmp_path, timeout_s=1.0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_written_is_an_error(server, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FetchUnwritable, match="file"):
         fetch(card(server, "/model"), tmp_path / "file" / "models")
+    with pytest.raises(FetchUnwritable, match="too long"):
+        fetch(card(server, "/model"), tmp_path / ("a" * 300))
     assert server.asked == []
 
 

@@ -1,0 +1,87 @@
+"""What a command writes is there whole or not at all, and a complaint never goes to standard output."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.detect import DrawingUnwritable, prepare, save_drawing
+from edge.output import OutputUnwritable, write_file
+
+COMMAND = Path(sys.executable).parent / "deskwatch"
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file grow beyond 4096 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_nothing_half_written_and_keeps_what_was_there(tmp_path, full_disk):
+    old, new = tmp_path / "old.jpg", tmp_path / "new.jpg"
+    old.write_bytes(b"good")
+    for path in (old, new):
+        with pytest.raises(OutputUnwritable, match=rf"{path.name}: wanted to write it, got: "):
+            write_file(path, bytes(10_000))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"old.jpg": b"good"}
+
+
+def test_a_file_is_replaced_whole_with_the_usual_rights(tmp_path):
+    path, plain = tmp_path / "a.jpg", tmp_path / "plain"
+    plain.write_bytes(b"")
+    for data in (b"one", b"two"):
+        write_file(path, data)
+        assert path.read_bytes() == data
+    assert path.stat().st_mode == plain.stat().st_mode
+    assert sorted(tmp_path.iterdir()) == [path, plain]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "folder"])
+def test_what_cannot_be_a_file_is_an_error_and_leaves_nothing(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputUnwritable, match=name):
+        write_file(tmp_path / name, b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_no_drawing_replaces_an_image(tmp_path):
+    image, link = tmp_path / "a.jpg", tmp_path / "link.jpg"
+    image.write_bytes(b"image")
+    link.symlink_to(image)
+    for drawing in (image, link, tmp_path / "." / "a.jpg"):
+        with pytest.raises(DrawingUnwritable, match=r"wanted another file than the image, got .*a\.jpg"):
+            prepare([drawing], [image])
+    prepare([tmp_path / "folder" / "a.jpg"], [image])
+    assert (tmp_path / "folder").is_dir()
+
+
+def test_a_picture_that_its_kind_cannot_hold_is_an_error(tmp_path):
+    with pytest.raises(DrawingUnwritable, match=r"wide\.webp"):
+        save_drawing(tmp_path / "wide.webp", np.zeros((1, 20_000, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["policy", "check", "absent.json"], ["policy"], ["nonsense"]])
+def test_a_closed_standard_error_sends_nothing_to_standard_output(arguments):
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" "$@" 2>&-', COMMAND, *arguments], stdout=subprocess.PIPE, check=False
+    )
+    assert done.returncode == (2 if "check" in arguments else 64)
+    assert done.stdout == b""
+
+
+def test_a_name_that_is_no_text_is_printed_all_the_same(tmp_path):
+    policy = Path(__file__).parents[1] / "edge" / "defaults" / "policy.json"
+    name = bytes(tmp_path) + b"/\xff\xfe.json"
+    Path(name.decode(errors="surrogateescape")).write_bytes(policy.read_bytes())
+    strict = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([COMMAND, "policy", "check", name], capture_output=True, env=strict, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\udcff\\udcfe.json: good" in done.stdout
