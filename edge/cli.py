@@ -197,6 +197,8 @@ def _policy_check(arguments: argparse.Namespace) -> int:
     watch = type(policy.watch).__name__.lower()
     put(f"{arguments.file}: good: version {policy.version}, {len(policy.rules)} rules, {watch}")
     expires = f"{policy.expires_at:%Y-%m-%d %H:%M %Z}"
+    if policy.thumbnail.recipient is not None:
+        put("  a unit of this firmware refuses it: it cannot seal pictures yet - at $.thumbnail.recipient")
     put(f"  watches from {start_at:%a %Y-%m-%d %H:%M} {policy.timezone}, expires {expires}")
     return GOOD
 

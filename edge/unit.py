@@ -25,7 +25,7 @@ from edge.config import BrokerTable, CameraTable, Config, ConfigError
 from edge.device.clock_quality import clock_is_synchronised
 from edge.errors import EdgeError
 from edge.evidence.thumbnail import Jpeg
-from edge.policy.document import Policy, PolicyError, check_labels, read_policy
+from edge.policy.document import Policy, PolicyError, check_labels, check_sealing, read_policy
 from edge.policy.judge import Closed, Opened
 from edge.uplink.carry import Uplink
 from edge.uplink.link import BrokerConfig
@@ -144,6 +144,7 @@ def uplinked(
     At its end, what waits has `DRAIN_S` to leave; the rest stays in the spool. Raises EventsLost where the
     spool could not take all by then.
     """
+    check_sealing(policy)
     model = Model(name=detector.card.name, sha256=detector.card.sha256)
     origin = Origin(topics, _boot_id(), model)
     with Spool.open(spool_path, max_bytes=max_bytes) as spool:

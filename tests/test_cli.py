@@ -132,6 +132,15 @@ def test_a_policy_that_can_never_watch_is_a_finding(tmp_path, capsys):
     assert "$.expires_at" in capsys.readouterr().out
 
 
+def test_a_policy_that_a_unit_would_refuse_is_good_with_a_word_of_it(tmp_path, capsys):
+    document = json.loads(POLICY.read_text())
+    document["thumbnail"]["recipient"] = "key-1"
+    sealed = tmp_path / "policy.json"
+    sealed.write_text(json.dumps(document))
+    assert run("policy", "check", sealed) == 0
+    assert "cannot seal pictures yet - at $.thumbnail.recipient" in capsys.readouterr().out
+
+
 def test_a_good_policy_says_when_it_watches(tmp_path, capsys):
     document = json.loads(POLICY.read_text())
     document["timezone"] = "America/Bogota"

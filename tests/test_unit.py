@@ -321,6 +321,13 @@ def test_a_policy_for_another_unit_is_refused(daemon):
     daemon.watching()
 
 
+def test_a_policy_whose_pictures_are_to_be_sealed_is_refused_and_sends_none_open(daemon):
+    daemon.policy["thumbnail"] = {"recipient": "key-1"}
+    assert daemon.start().process.wait(30) == 2
+    assert "cannot seal pictures yet" in daemon.said()
+    assert not (daemon.state / "spool.db").exists()
+
+
 def test_only_a_still_image_is_never_taken_for_a_frozen_camera(shared, tmp_path):
     photo, clip = shared / "photos" / "phone-in-hand.jpg", shared / "clips" / "bottle-detection.mp4"
     assert frozen_after([photo]) == frozen_after([photo, photo]) == math.inf

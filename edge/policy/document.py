@@ -109,14 +109,7 @@ class Thumbnail(_Part, frozen=True, kw_only=True):
     max_bytes: Annotated[int, Meta(ge=2_000, le=200_000)] = 40_000
     retain_days: Annotated[float, Meta(gt=0.0, le=RETAIN_MAX_DAYS)] = RETAIN_MAX_DAYS
     recipient: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    """The key to seal pictures to."""
-
-    def __post_init__(self) -> None:
-        if self.recipient is not None:
-            # To send them open would break what this key promises.
-            raise ValueError(
-                f"recipient: this firmware cannot seal pictures yet; wanted none, got {self.recipient!r}"
-            )
+    """The key to seal pictures to. See `check_sealing`."""
 
 
 class _Timed(_Part, frozen=True, kw_only=True, tag_field="kind"):
@@ -299,6 +292,14 @@ def check_labels(policy: Policy, labels: Collection[str]) -> None:
                 raise PolicyError(f"$.rules[{index}]", problem)
             case _:
                 pass
+
+
+def check_sealing(policy: Policy) -> None:
+    """Raise PolicyError where pictures are to be sealed: not yet possible, and open they must not leave."""
+    recipient = policy.thumbnail.recipient
+    if recipient is not None:
+        problem = f"this firmware cannot seal pictures yet: wanted none, got {recipient!r}"
+        raise PolicyError("$.thumbnail.recipient", problem)
 
 
 def _unique(what: str, values: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from edge.policy.document import (
     Spot,
     TamperRule,
     check_labels,
+    check_sealing,
     parse_policy,
     read_policy,
 )
@@ -137,7 +138,7 @@ def test_the_design_s_policy_is_taken_whole():
             "$.thumbnail.sharp_background",
             "wanted one of the keys max_bytes",
         ),
-        ("thumbnail.recipient", "key-1", "$.thumbnail.recipient", "cannot seal"),
+        ("thumbnail.recipient", "", "$.thumbnail.recipient", "length >= 1"),
     ],
 )
 def test_each_mistake_is_named_with_its_path(path, value, where, says):
@@ -222,3 +223,12 @@ def test_an_empty_chair_has_more_patience_than_a_second_person():
     assert policy.rules[4].hold_s == 30
     assert parse_policy(changed("rules.3.hold_s", ...)).rules[3].hold_s == 2
     assert parse_policy(json.dumps(DESIGN).encode()).rules[4].hold_s == 120
+
+
+def test_a_policy_whose_pictures_are_to_be_sealed_is_whole_but_not_to_be_used_yet():
+    policy = parse_policy(changed("thumbnail.recipient", "key-1"))
+    assert policy.thumbnail.recipient == "key-1"
+    with pytest.raises(PolicyError, match="cannot seal pictures yet") as refused:
+        check_sealing(policy)
+    assert refused.value.path == "$.thumbnail.recipient"
+    check_sealing(parse_policy(json.dumps(DESIGN).encode()))
