@@ -103,6 +103,8 @@ def test_a_mosquitto_that_will_not_start_says_why(tmp_path, monkeypatch):
 HOLDER = """
 import os, signal, sys, threading
 from edge.uplink.broker import local_broker
+# A shell starts what runs in the background with SIGINT ignored, and that is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with local_broker() as broker:
     try:
         print(broker.port, flush=True)
