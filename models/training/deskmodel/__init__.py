@@ -1,0 +1,1 @@
+"""The desk detector: data, training, export and evaluation. Nothing of it runs on a unit."""
