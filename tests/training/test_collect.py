@@ -139,15 +139,23 @@ def test_a_bare_clone_is_read_at_the_commit(tmp_path: Path) -> None:
         collect(bare, tmp_path / "d", SET)
 
 
-def test_all_or_whole_shoots_are_held_out(tmp_path: Path) -> None:
-    for shoot in range(6):
-        for frame in range(3):
-            put(tmp_path, f"train/{shoot}{frame}.jpg", picture(shoot, width=64 + frame), CUP)
-    pictures = collect(tmp_path, tmp_path / "a", replace(SET, held="held-shelf", held_share=0.34))
-    sides = {(Path(one.image).name[0], one.split) for one in pictures}
-    assert sorted(split for _, split in sides) == ["held-shelf"] * 2 + ["train"] * 4
-    pictures = collect(tmp_path, tmp_path / "b", replace(SET, held="held-shelf", held_share=1.0))
+def test_all_or_whole_runs_are_held_out_and_their_neighbours_left_out(tmp_path: Path) -> None:
+    for number in range(60):
+        put(tmp_path, f"train/{number}.jpg", picture(number), CUP)
+    pictures = collect(tmp_path, tmp_path / "a", replace(SET, held="held-shelf", run=10))
+    sides = {int(Path(one.image).name.partition(".")[0]): one.split for one in pictures}
+    held = [*range(20, 30), *range(50, 60)]
+    assert sorted(number for number, side in sides.items() if side == "held-shelf") == held
+    trained = [number for number, side in sides.items() if side == "train"]
+    assert sorted(trained) == [*range(17), *range(33, 47)]
+    pictures = collect(tmp_path, tmp_path / "b", replace(SET, held="held-shelf"))
     assert {one.split for one in pictures} == {"held-shelf"}
+
+
+def test_a_photo_without_a_number_in_a_numbered_set_is_an_error(tmp_path: Path) -> None:
+    put(tmp_path, "train/desk.jpg", picture(1), CUP)
+    with pytest.raises(DataError, match=r"number, got desk\.jpg"):
+        collect(tmp_path, tmp_path / "a", replace(SET, held="held-shelf", run=10))
 
 
 def test_a_missing_clone_can_be_left_out(

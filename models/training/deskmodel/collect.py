@@ -9,7 +9,7 @@ plain folder of its files. A set is written as images and a manifest, for `prepa
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -24,13 +24,15 @@ from deskmodel.data import DataError, Picture, clipped, write_atomically, write_
 from deskmodel.labels import LABELS
 from deskmodel.photosets import PHOTO_SETS, PhotoSet, unused_files
 from deskmodel.prepare import table
-from deskmodel.split import hold_out_groups, shoots
 
 MAX_SIDE_PX = 1280
 _JPEG_QUALITY = 92
 _BLACK_BELOW = 3
 """Grey levels."""
 _IMAGES = (".jpg", ".jpeg", ".png")
+
+_APART = 3
+"""Photos so near to a held-out one in their numbers are not trained on."""
 
 Corners = tuple[float, float, float, float]
 
@@ -108,18 +110,35 @@ def chosen(files: Files, photo_set: PhotoSet, unused: Collection[str] = ()) -> l
 
 
 def split(pictures: Sequence[Picture], photo_set: PhotoSet) -> list[Picture]:
-    """Return the pictures, each saying the manifest that it goes to."""
-    held: Iterable[Picture] = ()
-    if photo_set.held_share >= 1.0:
-        held = pictures
-    elif photo_set.held_share > 0.0:
-        bar = tqdm(pictures, desc=f"{photo_set.name}, shoots", unit="photo", disable=None)
-        held = hold_out_groups(pictures, shoots(bar), photo_set.held_share)
-    ids = {picture.id for picture in held}
-    return [
-        msgspec.structs.replace(picture, split=photo_set.held if picture.id in ids else "train")
-        for picture in pictures
-    ]
+    """Return the pictures, each saying the manifest that it goes to; those between the two are left out.
+
+    Raises DataError where a set that is held out by runs has a photo without a number.
+    """
+    if not photo_set.held:
+        return [msgspec.structs.replace(picture, split="train") for picture in pictures]
+    if not photo_set.run:
+        return [msgspec.structs.replace(picture, split=photo_set.held) for picture in pictures]
+    sided = []
+    for picture in pictures:
+        number = _number(picture)
+        near = {_is_held(number + step, photo_set.run) for step in range(-_APART, _APART + 1)}
+        if _is_held(number, photo_set.run):
+            sided.append(msgspec.structs.replace(picture, split=photo_set.held))
+        elif not any(near):
+            sided.append(msgspec.structs.replace(picture, split="train"))
+    return sided
+
+
+def _is_held(number: int, run: int) -> bool:
+    return number >= 0 and number // run % 3 == 2
+
+
+def _number(picture: Picture) -> int:
+    name = PurePosixPath(picture.image).name
+    digits = name.partition(".")[0]
+    if not digits.isdigit():
+        raise DataError(f"{picture.image}: wanted a name that begins with the photo's number, got {name}")
+    return int(digits)
 
 
 def source_name(name: str) -> str:

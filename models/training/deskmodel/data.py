@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import cv2
 import msgspec
@@ -51,7 +51,7 @@ class Picture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     view: str = ""
     in_hand: str = ""
     """Of rendered scenes: what the person holds up."""
-    split: Literal["", "train", "held"] = ""
+    split: Annotated[str, msgspec.Meta(pattern=r"^(|train|held(-[a-z]+)*)$")] = ""
     """Of extra photo sets: which manifest they go to."""
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--ncnn", type=Path, required=True, help="nanodet_plus_m.ncnn, without .param and .bin"
     )
     parser.add_argument("--out", type=Path, required=True, help="the .tflite file")
-    parser.add_argument("--width-px", type=int, default=416)
+    parser.add_argument("--width-px", type=int, default=384)
     parser.add_argument("--height-px", type=int, default=320)
     parser.add_argument(
         "--data",

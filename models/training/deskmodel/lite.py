@@ -78,10 +78,6 @@ def _run(
     (output,) = layer.outputs
     if layer.kind == "conv":
         result = _convolve(first, layer, graph, kernels)
-        if layer.leaky:
-            result = tf.nn.leaky_relu(mark(result, raw(layer)), layer.slope)
-        elif layer.slope == 0.0:
-            result = tf.nn.relu(result)
     elif layer.kind == "maxpool":
         result = tf.nn.max_pool2d(first, 3, 2, "VALID")
     elif layer.kind == "concat":
@@ -95,6 +91,8 @@ def _run(
         result = tf.compat.v1.image.resize_bilinear(first, (2 * rows, 2 * cols), half_pixel_centers=True)
     else:
         result = first + others[0]
+    if layer.leaky:
+        result = tf.nn.leaky_relu(mark(result, raw(layer)), layer.slope)
     values[output] = mark(result, output)
 
 

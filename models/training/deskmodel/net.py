@@ -45,6 +45,8 @@ class DeskNet(nn.Module):
                 values |= dict(zip(layer.outputs, values[layer.inputs[0]].chunk(2, dim=1), strict=True))
             else:
                 result = self._layer(layer, [values[name] for name in layer.inputs])
+                if layer.leaky:
+                    result = functional.leaky_relu(self._rounded(raw(layer), result), layer.slope)
                 values[layer.outputs[0]] = self._rounded(layer.outputs[0], result)
         return values
 
@@ -82,10 +84,7 @@ class DeskNet(nn.Module):
         if x is not None and layer.inputs == ("in0",):
             # The stem: what its convolution and its pool pad is padded once, before it, with black.
             x, pad = functional.pad(x, (3, 0, 3, 0)), 0
-        x = functional.conv2d(x, weight, self.biases[layer.name], layer.stride, pad, 1, layer.groups)
-        if layer.leaky:
-            return functional.leaky_relu(self._rounded(raw(layer), x), layer.slope)
-        return functional.relu(x) if layer.slope == 0.0 else x
+        return functional.conv2d(x, weight, self.biases[layer.name], layer.stride, pad, 1, layer.groups)
 
     def _rounded(self, name: str, values: Tensor) -> Tensor:
         return values if self.rounding is None else self.rounding.tensor(name, values)
@@ -105,7 +104,8 @@ class Rounding(nn.Module):
         self.register_buffer("least", torch.zeros(count))
         self.register_buffer("most", torch.zeros(count))
         self._momentum = momentum
-        self._joined = {name for layer in graph.layers if layer.kind in _MOVES for name in layer.outputs}
+        moves = [layer for layer in graph.layers if layer.kind in _MOVES]
+        self._joined = {raw(layer) if layer.leaky else name for layer in moves for name in layer.outputs}
         self.frozen = False
 
     def weight(self, weight: Tensor) -> Tensor:

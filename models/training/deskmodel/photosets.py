@@ -49,8 +49,9 @@ class PhotoSet:
     """The first so many by their paths are kept."""
     held: str = ""
     """The manifest that the held-out photos go to; the others go to train."""
-    held_share: float = 0.0
-    """About how many are held out, 0–1, in whole shoots; of 1 all are."""
+    run: int = 0
+    """Photos are numbered as they were shot, and one thing was often shot several times: of three runs of so
+    many photos the last is held out, and its neighbours are left out. 0: all are held out."""
 
     def __post_init__(self) -> None:
         """Check that each class has one meaning. Raises ValueError."""
@@ -59,8 +60,8 @@ class PhotoSet:
             raise ValueError(f"{self.name}: wanted a meaning for each of {list(self.classes)}, got {meant}")
         if unknown := sorted({*self.labels.values(), *(self.known or ())} - set(LABELS)):
             raise ValueError(f"{self.name}: wanted names of {list(LABELS)}, got {unknown}")
-        if bool(self.held) != (self.held_share > 0):
-            raise ValueError(f"{self.name}: wanted held and held_share, or neither, got one")
+        if self.run and not self.held:
+            raise ValueError(f"{self.name}: wanted the manifest of the runs that are held out, got none")
 
     @property
     def clone(self) -> str:
@@ -90,7 +91,7 @@ PHOTO_SETS = (
             "mouse": "mouse",
         },
         held="held-desk",
-        held_share=0.35,
+        run=40,
     ),
     PhotoSet(
         # One man in one room holds things up to a webcam: the product's own view, and one shoot.
@@ -105,7 +106,6 @@ PHOTO_SETS = (
         distractors={"airpods": "earbud case", "wallet": "wallet"},
         known=tuple(label for label in LABELS if label != "person"),
         held="held-webcam",
-        held_share=1.0,
     ),
     PhotoSet(
         name="earbud-cases",

@@ -69,7 +69,7 @@ def prepare(
     repeated = duplicates(more, of=present)
     for picture in more:
         if picture.id not in repeated:
-            manifests[picture.split].append(picture)
+            manifests.setdefault(picture.split, []).append(picture)
     check_apart(manifests)
     return manifests
 
@@ -109,7 +109,7 @@ def _read_extra(path: Path) -> list[Picture]:
     for number, picture in enumerate(pictures, start=1):
         place = f"{path}: picture {number} ({picture.id})"
         if not picture.split:
-            raise DataError(f"{place}: wanted a split, train or held, got none")
+            raise DataError(f"{place}: wanted a split, train, held or held-…, got none")
         if not Path(picture.image).is_file():
             raise DataError(f"{place}: wanted {picture.image}, got no such file")
     return pictures

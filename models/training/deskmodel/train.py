@@ -36,7 +36,7 @@ class Recipe:
     rate: float = 8e-4
     decay: float = 0.02
     warm_up_steps: int = 150
-    width_px: int = 416
+    width_px: int = 384
     height_px: int = 320
     unsure: float = 0.3
     teacher: float = 1.0
