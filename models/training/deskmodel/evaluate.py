@@ -1,11 +1,11 @@
 """Measure models on the same pictures, all in one run.
 
-    python -m deskmodel.evaluate --held held.jsonl --held-phones held-phones.jsonl
+    python -m deskmodel.evaluate --sets held.jsonl held-phones.jsonl test.jsonl
         --models CARD.toml MODEL.onnx --out DIR
 
-Real and rendered pictures are told apart. `all-real` is held and held-phones together: COCO's photos show how
-often a model sees phones where there are none, the phone photos how many it finds. What a model saw is kept
-under DIR/detections, and taken from there as long as neither the model nor the pictures change.
+Real and rendered pictures are told apart. `all-real` is all sets of photos together: COCO's show how often a
+model sees phones where there are none, the phone photos how many it finds. What a model saw is kept under
+DIR/detections, and taken from there as long as neither the model nor the pictures change.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        sets = {path.stem: read_manifest(path) for path in _manifests(options)}
+        sets = {path.stem: read_manifest(path) for path in _distinct(options.sets)}
         models = [open_model(path) for path in options.models]
         if doubled := sorted({m.name for m in models if [n.name for n in models].count(m.name) > 1}):
             raise DataError(f"--models: wanted models of different names, got {doubled} again")  # noqa: TRY301
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DataError, EdgeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    real = [path.stem for path in (options.held, options.held_phones) if path is not None]
+    real = [name for name, pictures in sets.items() if not any(picture.profile for picture in pictures)]
     if len(real) > 1:
         sets[ALL_REAL] = [picture for name in real for picture in sets[name]]
         for of_sets in seen.values():
@@ -179,10 +179,7 @@ def _unpacked(path: Path) -> list[Detections]:
     ]
 
 
-def _manifests(options: argparse.Namespace) -> list[Path]:
-    paths = [path for path in (options.held, options.held_phones, *options.rendered) if path is not None]
-    if not paths:
-        raise DataError("wanted --held, --held-phones or --rendered, got none of them")
+def _distinct(paths: Sequence[Path]) -> Sequence[Path]:
     stems = [path.stem for path in paths]
     if len(set(stems)) < len(stems) or ALL_REAL in stems:
         raise DataError(f"wanted manifests of different names, none of them {ALL_REAL}, got {stems}")
@@ -195,9 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("--held", type=Path, help="manifest of held-out photos")
-    parser.add_argument("--held-phones", type=Path, help="manifest of held-out phone photos")
-    parser.add_argument("--rendered", type=Path, action="append", default=[], help="manifest of scenes")
+    parser.add_argument("--sets", type=Path, nargs="+", required=True, help="manifests of held-out pictures")
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="cards (.toml) and .onnx files")
     parser.add_argument("--out", type=Path, required=True, help="where the report goes")
     parser.add_argument("--sheets", nargs="*", default=["cell phone"], choices=LABELS, help="labels to show")

@@ -142,7 +142,8 @@ class Run:
             for name, value in self._step(samples)._asdict().items():
                 sums[name] = sums.get(name, 0.0) + float(value)
             count += 1
-        return {name: round(value / max(count, 1), 5) for name, value in sums.items()}
+        means = {name: round(value / max(count, 1), 5) for name, value in sums.items()}
+        return {"rounded": float(rounded), **means}
 
     def _step(self, samples: list[Sample]) -> Losses:
         pixels = batch(samples)
