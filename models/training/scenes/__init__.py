@@ -1,0 +1,1 @@
+"""Rendered desk scenes with exact boxes, by domain randomization (needs `bpy`, Blender as a module)."""
