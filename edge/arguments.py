@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from edge import __version__
 from edge.output import put
+from edge.vision.model_file import DEFAULT_CARD
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -60,9 +61,13 @@ def _demo(commands: "_Commands[_Parser]") -> None:
     demo = _command(commands, "demo", "see it work: a clip, a broker, and what arrives there")
     demo.add_argument("--for", dest="for_s", type=_seconds, metavar="S", help="stop after S seconds")
     demo.add_argument(
-        "--source", type=Path, nargs="+", metavar="SOURCE", help="images, folders or clips to play"
+        "--source",
+        type=Path,
+        nargs="+",
+        metavar="SOURCE",
+        help="images, folders or clips to play (the project's own clip)",
     )
-    _model_options(demo, required=False)
+    _model_options(demo)
     _threads_option(demo)
     _policy_option(demo)
     demo.add_argument(
@@ -102,7 +107,7 @@ def _detect(commands: "_Commands[_Parser]") -> None:
 
 def _bench(commands: "_Commands[_Parser]") -> None:
     bench = _command(commands, "bench", "the watch beside the bare interpreter, on one thread and on two")
-    _model_options(bench, required=False)
+    _model_options(bench)
     bench.add_argument(
         "--seconds",
         type=_measured_seconds,
@@ -119,7 +124,7 @@ def _bench(commands: "_Commands[_Parser]") -> None:
 def _policy(verbs: "_Commands[_Parser]") -> None:
     check = _command(verbs, "check", "say whether a policy is good, or where it is wrong", of="policy")
     check.add_argument("file", type=Path, metavar="FILE")
-    check.add_argument("--model", metavar="CARD", help="check its labels against this model too")
+    _model_option(check)
 
 
 def _model(verbs: "_Commands[_Parser]") -> None:
@@ -143,8 +148,12 @@ def _group(commands: "_Commands[_Parser]", name: str, about: str) -> "_Commands[
     return group.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
 
 
-def _model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument("--model", metavar="CARD", required=required, help=_CARD_HELP)
+def _model_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="CARD", default=DEFAULT_CARD, help=f"{_CARD_HELP} (%(default)s)")
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    _model_option(parser)
     parser.add_argument(
         "--interpreter", choices=("auto", "litert", "tflite"), default="auto", help="(%(default)s)"
     )

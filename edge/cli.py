@@ -168,7 +168,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from edge.bench.report import measure, table
 
     report = measure(
-        arguments.model or "ssd-mobilenet-v1-coco",
+        arguments.model,
         seconds=arguments.seconds,
         frames=arguments.frames,
         backend=arguments.interpreter,
@@ -180,14 +180,13 @@ def _bench(arguments: argparse.Namespace) -> int:
 def _policy_check(arguments: argparse.Namespace) -> int:
     from edge.offline import start_of_watch
     from edge.policy.document import PolicyError, PolicyMissing, check_labels, read_policy
+    from edge.vision.card import load_card
+    from edge.vision.model_file import find_card
 
+    card = load_card(find_card(arguments.model))
     try:
         policy = read_policy(arguments.file)
-        if arguments.model is not None:
-            from edge.vision.card import load_card
-            from edge.vision.model_file import find_card
-
-            check_labels(policy, load_card(find_card(arguments.model)).named_labels)
+        check_labels(policy, card.named_labels)
         start_at = start_of_watch(policy, dt.datetime.now(dt.UTC)).astimezone(policy.zone)
     except PolicyMissing:
         raise
@@ -195,7 +194,8 @@ def _policy_check(arguments: argparse.Namespace) -> int:
         put(f"{error}")
         return FINDING
     watch = type(policy.watch).__name__.lower()
-    put(f"{arguments.file}: good: version {policy.version}, {len(policy.rules)} rules, {watch}")
+    good = f"good: version {policy.version}, {len(policy.rules)} rules, {watch}"
+    put(f"{arguments.file}: {good}, on labels of {card.name}")
     expires = f"{policy.expires_at:%Y-%m-%d %H:%M %Z}"
     if policy.thumbnail.recipient is not None:
         put("  a unit of this firmware refuses it: it cannot seal pictures yet - at $.thumbnail.recipient")
@@ -231,7 +231,7 @@ def _model_fetch(arguments: argparse.Namespace) -> int:
     card_path = find_card(arguments.name)
     with _progress() as progress:
         path = fetch(load_card(card_path), arguments.into or card_path.parent, progress=progress)
-    put(f"{path}: fetched and verified")
+    put(f"{path}: in place and verified")
     return GOOD
 
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from edge.border import locate, read_bounded
 from edge.errors import EdgeError
+from edge.vision.model_file import DEFAULT_CARD
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 Words = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\0]*\Z")]
@@ -103,7 +104,7 @@ class CameraTable(_Table, frozen=True, kw_only=True):
 class ModelTable(_Table, frozen=True, kw_only=True):
     """`[model]`: what recognises."""
 
-    card: Words = "ssd-mobilenet-v1-coco"
+    card: Words = DEFAULT_CARD
     threads: Annotated[int, Meta(ge=1, le=16)] = 2
     interpreter: Literal["auto", "litert", "tflite"] = "auto"
 

@@ -21,8 +21,8 @@ from edge import offline
 from edge.board import Board
 from edge.capture.frame import Camera, EndOfFootage, Frame
 from edge.capture.replay import ReplayCamera
+from edge.clip import desk_clip
 from edge.clock import Clock, SystemClock
-from edge.errors import EdgeError
 from edge.output import complain, make_folder, put
 from edge.policy.document import Policy, PolicyError, check_labels, read_policy
 from edge.story import printable, told
@@ -34,22 +34,12 @@ from edge.uplink.messages import InvalidMessage, Topics, decode_event, decode_st
 from edge.uplink.signals import Received
 from edge.vision.detector import Detector
 from edge.vision.interpreter import Backend
-from edge.vision.model_file import find_card, shared_folder
+from edge.vision.model_file import find_card
 from edge.watch import Watch, frozen_after
 
 TOPICS = Topics("demo", "desk-1")
-MODEL = "ssd-mobilenet-v1-coco"
-SHARED_FOOTAGE = (
-    "photos/phone-in-hand.jpg",
-    "clips/head-pose-face-detection-female-and-male.gif",
-    "clips/bottle-detection.mp4",
-)
 LAST_WORDS_S = 5.0
 """How long to wait for the unit's goodbye once it has stopped."""
-
-
-class NoFootage(EdgeError):
-    """There is nothing to play: give an image, a folder of images or a clip with --source."""
 
 
 class View(Protocol):
@@ -150,7 +140,7 @@ class Unit:
 
 def run(
     sources: Sequence[Path] | None,
-    model: str | None,
+    model: str,
     policy_path: Path,
     out: Path,
     for_s: float | None,
@@ -161,16 +151,14 @@ def run(
 ) -> list[str]:
     """Play the footage to its end, for `for_s`, or until a signal; write pictures and a page to `out`.
 
-    Returns what of the footage was not seen, in words.
+    Without `sources` it plays the project's own clip. Returns what of the footage was not seen, in words.
     """
-    footage = list(sources) if sources else _shared_footage()
-    detector = Detector.load(find_card(model or MODEL), threads=threads, backend=backend)
+    footage = list(sources) if sources else [desk_clip()]
+    detector = Detector.load(find_card(model), threads=threads, backend=backend)
     policy = read_policy(policy_path)
     check_labels(policy, detector.card.named_labels)
     _check_on_shift(policy)
     make_folder(out)
-    if not sources:
-        complain("the project has no model and no clip of its own yet: this plays the shared ones beside it")
     board = Board(TOPICS.root, out)
     with (
         stop_on_signal() as stop,
@@ -247,15 +235,6 @@ def _sentence(message: Received) -> str:
     except InvalidMessage as error:
         return f"{level}  {error}"
     return f"{level}  {len(message.payload)} bytes"
-
-
-def _shared_footage() -> list[Path]:
-    folder = shared_folder()
-    footage = [folder / name for name in SHARED_FOOTAGE]
-    missing = [path for path in footage if not path.exists()]
-    if missing:
-        raise NoFootage(f"wanted a clip to play, got none: {missing[0]} is not there")
-    return footage
 
 
 def _config(broker: LocalBroker, client_id: str) -> BrokerConfig:

@@ -5,9 +5,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 
 from tests.broker import PROGRAM, Mosquitto
+from tests.clip import frames, still
 
 SHARED = Path(os.environ.get("DESKWATCH_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 
@@ -20,6 +22,30 @@ def shared() -> Path:
             pytest.fail(f"CI needs the shared folder, and {SHARED} is missing")
         pytest.skip(f"no shared folder at {SHARED}: clone it beside the project, or set DESKWATCH_SHARED")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def phone_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PNG of somebody at a desk with a phone in the hand, from the project's own clip."""
+    return still("phone in use", tmp_path_factory.mktemp("photos") / "phone.png")
+
+
+@pytest.fixture(scope="session")
+def people_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PNG of two people at a desk, from the project's own clip."""
+    return still("second person stands behind", tmp_path_factory.mktemp("photos") / "people.png")
+
+
+@pytest.fixture(scope="session")
+def cut_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds of the clip, in a container that can be read from the front, cut in half."""
+    path = tmp_path_factory.mktemp("clips") / "cut.mkv"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (640, 480))
+    for frame in frames(40):
+        writer.write(frame)
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

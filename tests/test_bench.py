@@ -1,27 +1,26 @@
 """The bench: that it runs, and that its figures are sane. How fast the watch is, no test asserts."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from edge.bench.footage import BUSY_S, FPS
 from edge.bench.measure import bench_policy
+from edge.bench.report import RING
 from edge.policy.document import ObjectRule
 from edge.vision.detector import Detector
-from edge.vision.model_file import find_card
+from edge.vision.model_file import DEFAULT_CARD, find_card
+from tests.clip import phase
 
 COMMAND = Path(sys.executable).parent / "deskwatch"
-SSD = "ssd-mobilenet-v1-coco"
 
 
-def bench(shared, *arguments):
-    environment = {**os.environ, "DESKWATCH_SHARED": str(shared)}
+def bench(*arguments):
     return subprocess.run(
         [COMMAND, "bench", "--seconds", "2", *arguments],
-        env=environment,
         capture_output=True,
         text=True,
         timeout=100,
@@ -30,8 +29,8 @@ def bench(shared, *arguments):
 
 
 @pytest.fixture(scope="module")
-def figures(shared):
-    done = bench(shared, "--frames", "30", "--json")
+def figures():
+    done = bench("--frames", "30", "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -68,29 +67,29 @@ def test_a_replay_with_infractions_and_pictures_stays_below_160_mb(figures):
         assert min(one["rss_mb_at_tenths"]) > 30.0
 
 
-def test_the_table_names_machine_runtime_and_stamps(figures, shared):
-    done = bench(shared, "--model", SSD)
+def test_the_table_names_machine_runtime_and_stamps(figures):
+    done = bench("--model", DEFAULT_CARD)
     assert done.returncode == 0, done.stderr
+    assert f"{DEFAULT_CARD} on " in done.stdout
     for words in (figures["machine"], figures["runtime"], "10 fps", "as taken", "scene gate", "peak"):
         assert words in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) <= 150
 
 
-def test_the_interpreter_is_the_one_asked_for(shared):
-    done = bench(shared, "--interpreter", "tflite", "--json")
+def test_the_interpreter_is_the_one_asked_for():
+    done = bench("--interpreter", "tflite", "--json")
     if done.returncode:
         assert "tflite-runtime" in done.stderr
     else:
         assert json.loads(done.stdout)["runtime"].startswith("tflite-runtime")
 
 
-def test_without_footage_it_says_so(tmp_path):
-    done = bench(tmp_path, "--model", SSD)
-    assert done.returncode == 2
-    assert "wanted a moving clip" in done.stderr
+def test_it_measures_on_the_part_of_the_clip_that_shows_two_people():
+    busy = phase("second person stands behind")
+    assert busy.from_s <= BUSY_S <= BUSY_S + RING / FPS <= busy.to_s
 
 
-def test_the_policy_looks_for_a_thing_and_for_people(shared):
-    detector = Detector.load(find_card(SSD), [shared / "models"])
+def test_the_policy_looks_for_a_thing_and_for_people():
+    detector = Detector.load(find_card(DEFAULT_CARD))
     policy = bench_policy(detector, object_s=1, people_s=1, thumbnail=True)
     assert [rule.labels for rule in policy.rules if isinstance(rule, ObjectRule)] == [("cell phone",)]

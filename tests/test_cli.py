@@ -17,9 +17,10 @@ from edge import __version__
 from edge.cli import main
 from edge.detect import drawing_paths
 from edge.vision.detector import Detector
-from edge.vision.model_file import find_card
+from edge.vision.model_file import DEFAULT_CARD, checkout, find_card
 
 SSD = "ssd-mobilenet-v1-coco"
+MODEL = f"{DEFAULT_CARD}.tflite"
 POLICY = Path(__file__).parents[1] / "edge" / "defaults" / "policy.json"
 
 
@@ -33,13 +34,6 @@ def run(*arguments):
         return main([str(argument) for argument in arguments])
     except SystemExit as stop:
         return stop.code
-
-
-@pytest.fixture(autouse=True)
-def models(request, monkeypatch):
-    """The shared model is found wherever the tests were told that it is."""
-    if "shared" in request.fixturenames:
-        monkeypatch.setenv("DESKWATCH_SHARED", str(request.getfixturevalue("shared")))
 
 
 def test_the_installed_command_answers():
@@ -91,7 +85,6 @@ def test_help_says_what_each_command_is_for(arguments, capsys):
     [
         (["watch"], "invalid choice"),
         (["replay"], "SOURCE"),
-        (["replay", "a.mp4"], "--model"),
         (["detect", "--model", "x"], "IMAGE"),
         (["run"], "--config"),
         (["policy"], "VERB"),
@@ -120,7 +113,7 @@ def test_wrong_usage_is_64_and_points_to_help(arguments, says, capsys):
 
 def test_a_good_policy(capsys):
     assert run("policy", "check", POLICY) == 0
-    assert "good: version 1, 5 rules, continuous" in capsys.readouterr().out
+    assert f"good: version 1, 6 rules, continuous, on labels of {DEFAULT_CARD}\n" in capsys.readouterr().out
 
 
 def test_a_policy_that_can_never_watch_is_a_finding(tmp_path, capsys):
@@ -178,23 +171,23 @@ LONG = "a" * 300
         ["policy", "check", POLICY, "--model", LONG],
         ["model", "check", LONG],
         ["model", "fetch", SSD, "--into", LONG],
-        ["replay", LONG, "--model", SSD],
+        ["replay", LONG],
         ["replay", "a.jpg", "--model", LONG],
-        ["replay", "a.jpg", "--model", SSD, "--out", LONG],
-        ["replay", "a.jpg", "--model", SSD, "--policy", LONG],
-        ["detect", LONG, "--model", SSD],
-        ["detect", "a.jpg", "--model", SSD, "--draw", LONG],
+        ["replay", "a.jpg", "--out", LONG],
+        ["replay", "a.jpg", "--policy", LONG],
+        ["detect", LONG],
+        ["detect", "a.jpg", "--draw", LONG],
         ["run", "--config", LONG],
     ],
 )
-def test_a_name_that_is_too_long_is_an_error_that_says_so(shared, arguments, capsys):
+def test_a_name_that_is_too_long_is_an_error_that_says_so(arguments, capsys):
     assert run(*arguments) == 2
     assert f"{LONG[:200]}" in (error := capsys.readouterr().err)
     assert "too long" in error or "no such path" in error
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run", "--config"], ["policy", "check"], ["replay", "a.jpg", "--model", SSD, "--policy"]]
+    "arguments", [["run", "--config"], ["policy", "check"], ["replay", "a.jpg", "--policy"]]
 )
 def test_a_pipe_is_not_waited_for(tmp_path, arguments, capsys):
     os.mkfifo(tmp_path / "pipe")
@@ -212,34 +205,53 @@ def test_a_policy_that_is_too_large_is_a_finding(tmp_path, capsys):
 
 
 def test_a_policy_is_checked_against_a_model_s_labels(tmp_path, capsys):
-    assert run("policy", "check", POLICY, "--model", SSD) == 0
     document = json.loads(POLICY.read_text())
-    document["rules"][0]["labels"] = ["paper"]
+    document["rules"][0]["labels"] = ["bottle"]
     wrong = tmp_path / "policy.json"
     wrong.write_text(json.dumps(document))
-    assert run("policy", "check", wrong, "--model", SSD) == 1
+    assert run("policy", "check", wrong) == 1
     assert "$.rules[0].labels[0]" in capsys.readouterr().out
+    assert run("policy", "check", wrong, "--model", SSD) == 1
+    assert "$.rules[1].labels[0]" in capsys.readouterr().out
+    document["rules"] = document["rules"][:1]
+    wrong.write_text(json.dumps(document))
+    assert run("policy", "check", wrong, "--model", SSD) == 0
+    assert f"on labels of {SSD}" in capsys.readouterr().out
 
 
-def test_a_good_model(shared, capsys):
-    assert run("model", "check", SSD) == 0
-    assert re.search(r"good: .*300x300, 80 labels, .* \d", capsys.readouterr().out)
+def test_the_model_that_ships_is_good_and_has_nothing_to_be_fetched(capsys):
+    assert run("model", "check", DEFAULT_CARD) == 0
+    assert re.search(r"good: .*384x320, 9 labels, .* \d", capsys.readouterr().out)
+    assert run("model", "fetch", DEFAULT_CARD) == 0
+    assert capsys.readouterr().out == f"{checkout() / 'models' / MODEL}: in place and verified\n"
+
+
+def test_a_model_without_an_address_cannot_be_fetched(tmp_path, capsys):
+    shutil.copy(find_card(DEFAULT_CARD), tmp_path / "card.toml")
+    assert run("model", "fetch", tmp_path / "card.toml") == 2
+    assert "take the file from where the card came from" in capsys.readouterr().err
+    assert run("model", "check", tmp_path / "card.toml") == 1
+    assert "copy the file there" in (said := capsys.readouterr().out)
+    assert str(tmp_path) in said
+    (tmp_path / MODEL).write_bytes(b"this is text\n" * 9)
+    assert run("model", "fetch", tmp_path / "card.toml") == 2
+    assert "wanted a TFLite model" in capsys.readouterr().err
 
 
 @pytest.fixture
-def card(shared, tmp_path):
+def card(tmp_path):
     """A copy of the card with its model beside it, to spoil."""
-    shutil.copy(find_card(SSD), tmp_path / "card.toml")
-    shutil.copy(shared / "models" / "ssd_mobilenet_v1_coco_quant.tflite", tmp_path)
+    shutil.copy(find_card(DEFAULT_CARD), tmp_path / "card.toml")
+    (tmp_path / MODEL).write_bytes((checkout() / "models" / MODEL).read_bytes())
     return tmp_path / "card.toml"
 
 
 def test_a_spoilt_model_is_a_finding_that_names_wanted_and_got(card, capsys):
-    model = card.with_name("ssd_mobilenet_v1_coco_quant.tflite")
+    model = card.with_name(MODEL)
     good = model.read_bytes()
     for data, says in [
-        (good[:100_000], "ssd_mobilenet"),
-        (b"this is text\n" * 9, "ssd_mobilenet"),
+        (good[:100_000], MODEL),
+        (b"this is text\n" * 9, MODEL),
         (good[:-1] + bytes([good[-1] ^ 1]), "sha256"),
     ]:
         model.write_bytes(data)
@@ -276,38 +288,38 @@ def test_an_unknown_model_is_an_error_that_says_what_to_do(capsys):
     assert "what to do:" in said
 
 
-def test_detect_gives_what_the_detector_sees(shared, capsys):
-    photo = shared / "photos" / "phone-in-hand.jpg"
-    assert run("detect", photo, "--model", SSD, "--json") == 0
+def test_detect_gives_what_the_detector_sees(phone_photo, capsys):
+    photo = phone_photo
+    assert run("detect", photo, "--json") == 0
     line = json.loads(capsys.readouterr().out)
     assert line["image"] == str(photo)
-    detector = Detector.load(find_card(SSD), [shared / "models"])
+    detector = Detector.load(find_card(DEFAULT_CARD))
     rgb = cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB)
     wanted = detector.detect(detector.view(np.asarray(rgb)))
     assert [d["label"] for d in line["detections"]] == [d.label for d in wanted]
-    assert line["detections"][0]["label"] == "cell phone"
+    assert "cell phone" in [d["label"] for d in line["detections"]]
     assert line["detections"][0]["score"] == pytest.approx(wanted[0].score, abs=1e-3)
     box = wanted[0].box
     assert line["detections"][0]["box"] == pytest.approx([box.x0, box.y0, box.x1, box.y1], abs=1e-3)
 
 
-def test_detect_names_and_skips_what_is_no_image(shared, tmp_path, capsys):
-    photo, text = shared / "photos" / "phone-in-hand.jpg", tmp_path / "text.jpg"
+def test_detect_names_and_skips_what_is_no_image(phone_photo, tmp_path, capsys):
+    photo, text = phone_photo, tmp_path / "text.jpg"
     text.write_text("no image")
-    assert run("detect", photo, text, tmp_path / "absent.jpg", "--model", SSD, "--json") == 1
+    assert run("detect", photo, text, tmp_path / "absent.jpg", "--json") == 1
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 1
     assert "text.jpg" in said.err
     assert "absent.jpg" in said.err
-    assert run("detect", text, "--model", SSD) == 2
+    assert run("detect", text) == 2
 
 
-def test_detect_goes_on_after_an_image_that_claims_to_be_enormous(shared, tmp_path, capsys):
+def test_detect_goes_on_after_an_image_that_claims_to_be_enormous(phone_photo, tmp_path, capsys):
     size = (100_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0"
     header = b"\0\0\0\rIHDR" + size + zlib.crc32(b"IHDR" + size).to_bytes(4)
     (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + bytes(100))
-    photo = shared / "photos" / "phone-in-hand.jpg"
-    assert run("detect", tmp_path / "huge.png", photo, "--model", SSD, "--json") == 1
+    photo = phone_photo
+    assert run("detect", tmp_path / "huge.png", photo, "--json") == 1
     said = capsys.readouterr()
     assert [json.loads(line)["image"] for line in said.out.splitlines()] == [str(photo)]
     assert "huge.png" in said.err
@@ -320,15 +332,15 @@ def test_drawings_of_the_same_name_do_not_overwrite_each_other():
     assert drawing_paths(Path("out.jpg"), images[:1]) == [Path("out.jpg")]
 
 
-def test_detect_draws_boxes(shared, tmp_path, capsys):
-    photo = shared / "photos" / "phone-in-hand.jpg"
-    assert run("detect", photo, "--model", SSD, "--draw", tmp_path / "drawn.png") == 0
+def test_detect_draws_boxes(phone_photo, tmp_path, capsys):
+    photo = phone_photo
+    assert run("detect", photo, "--draw", tmp_path / "drawn.png") == 0
     drawn, plain = cv2.imread(str(tmp_path / "drawn.png")), cv2.imread(str(photo))
     assert drawn.shape == plain.shape
     assert 0.01 < (drawn != plain).any(axis=2).mean() < 0.5
-    assert run("detect", photo, photo, "--model", SSD, "--draw", tmp_path / "folder") == 0
+    assert run("detect", photo, photo, "--draw", tmp_path / "folder") == 0
     names = sorted(path.name for path in (tmp_path / "folder").iterdir())
-    assert names == ["phone-in-hand-2.png", "phone-in-hand.png"]
+    assert names == ["phone-2.png", "phone.png"]
     capsys.readouterr()
 
 
@@ -347,10 +359,9 @@ def test_a_drawing_that_cannot_be_is_refused_before_the_model_is_loaded(tmp_path
     assert image.read_bytes() == b"image"
 
 
-def test_replay_prints_a_line_per_event_and_saves_thumbnails(shared, tmp_path, capsys):
-    photo = shared / "photos" / "phone-in-hand.jpg"
+def test_replay_prints_a_line_per_event_and_saves_thumbnails(phone_photo, tmp_path, capsys):
     out = tmp_path / "pictures"
-    assert run("replay", photo, "--model", SSD, "--policy", POLICY, "--out", out, "--json") == 1
+    assert run("replay", phone_photo, "--policy", POLICY, "--out", out, "--json") == 1
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     opened = [event for event in events if event["type"] == "deskwatch.infraction.opened.v1"]
     assert "phone" in [event["subject"] for event in opened]
@@ -358,34 +369,31 @@ def test_replay_prints_a_line_per_event_and_saves_thumbnails(shared, tmp_path, c
     assert {path.stem for path in out.iterdir()} == {event["id"] for event in opened}
 
 
-def test_replay_in_words(shared, capsys):
-    assert run("replay", shared / "photos" / "phone-in-hand.jpg", "--model", SSD, "--hold", "3") == 1
+def test_replay_in_words(phone_photo, capsys):
+    assert run("replay", phone_photo, "--hold", "3") == 1
     said = capsys.readouterr().out
     assert re.search(r"0:02\.[01]  opened  phone +cell phone 0\.\d\d", said)
     assert "30 frames" in said
 
 
-def test_a_replay_that_finds_nothing_is_0(shared, capsys):
-    assert run("replay", shared / "clips" / "eat.mkv", "--model", SSD) == 0
+def test_a_replay_that_finds_nothing_is_0(phone_photo, capsys):
+    assert run("replay", phone_photo, "--hold", "1") == 0
     assert "0 infractions" in capsys.readouterr().out
 
 
-def test_a_truncated_clip_is_a_partial_failure(shared, tmp_path, capsys):
-    cut = tmp_path / "cut.mkv"
-    cut.write_bytes((shared / "clips" / "eat.mkv").read_bytes()[:60_000])
-    assert run("replay", cut, "--model", SSD) == 1
+def test_a_truncated_clip_is_a_partial_failure(cut_clip, capsys):
+    assert run("replay", cut_clip) == 1
     assert "truncated" in capsys.readouterr().err
 
 
-def test_footage_that_is_none_is_an_error(shared, tmp_path, capsys):
-    assert run("replay", tmp_path / "absent.mp4", "--model", SSD) == 2
+def test_footage_that_is_none_is_an_error(tmp_path, capsys):
+    assert run("replay", tmp_path / "absent.mp4") == 2
     assert "absent.mp4" in capsys.readouterr().err
 
 
-def test_an_output_folder_that_cannot_be_made_is_an_error(shared, tmp_path, capsys):
+def test_an_output_folder_that_cannot_be_made_is_an_error(phone_photo, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    photo = shared / "photos" / "phone-in-hand.jpg"
-    assert run("replay", photo, "--model", SSD, "--out", tmp_path / "file" / "folder") == 2
+    assert run("replay", phone_photo, "--out", tmp_path / "file" / "folder") == 2
     assert "folder for pictures" in capsys.readouterr().err
 
 

@@ -13,6 +13,7 @@ from edge.clock import SteppedClock
 from edge.config import CameraTable, ConfigError, read_config
 from edge.policy.document import read_policy
 from edge.unit import broker_config, make_camera
+from edge.vision.model_file import DEFAULT_CARD
 
 EXAMPLE = resources.files("edge.defaults").joinpath("unit.toml").read_text("utf-8")
 
@@ -27,6 +28,7 @@ def test_the_example_that_ships_is_taken(tmp_path):
     settings = config(tmp_path, EXAMPLE)
     assert (settings.unit.tenant, settings.unit.id) == ("acme", "cam-0042")
     assert settings.broker.encrypted
+    assert settings.model.card == DEFAULT_CARD
     # Each line that is commented out is taken too, as it stands.
     full = "\n".join(
         line.removeprefix("# ") if " = " in line else line
@@ -38,7 +40,14 @@ def test_the_example_that_ships_is_taken(tmp_path):
 
 def test_the_policy_that_ships_is_taken():
     with resources.as_file(resources.files("edge.defaults").joinpath("policy.json")) as path:
-        assert len(read_policy(path).rules) == 5
+        assert [rule.id for rule in read_policy(path).rules] == [
+            "phone",
+            "paper",
+            "eating",
+            "extra-person",
+            "absent",
+            "camera-blocked",
+        ]
 
 
 @pytest.mark.parametrize(

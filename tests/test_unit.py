@@ -21,6 +21,7 @@ from edge.uplink.messages import ClosedEvent, OpenedEvent, decode_event, decode_
 from edge.uplink.spool import Spool
 from edge.watch import FRAME_TIMEOUT_S, frozen_after
 from tests.broker import Mosquitto, collect, rest, subscribed, until
+from tests.clip import CLIP
 from tests.uplink.conftest import Relay
 
 COMMAND = Path(sys.executable).parent / "deskwatch"
@@ -32,7 +33,7 @@ RULES = [
 class Daemon:
     """`deskwatch run` on a photo of a phone, again and again."""
 
-    def __init__(self, folder: Path, shared: Path, broker: Mosquitto) -> None:
+    def __init__(self, folder: Path, photo: Path, broker: Mosquitto) -> None:
         self.folder = folder
         self.broker = broker
         self.process: subprocess.Popen[str] | None = None
@@ -53,12 +54,11 @@ class Daemon:
         lines = [
             '[unit]\ntenant = "acme"\nid = "cam-1"',
             f'[broker]\nhost = "127.0.0.1"\nport = {broker.port}\ntls = false',
-            f'[camera]\nkind = "replay"\nsource = "{shared}/photos/phone-in-hand.jpg"',
+            f'[camera]\nkind = "replay"\nsource = "{photo}"',
             f'[paths]\nstate = "{self.state}"\npolicy = "{folder}/policy.json"',
         ]
         self.config = folder / "unit.toml"
         self.config.write_text("\n".join(lines))
-        self.environment = {**os.environ, "DESKWATCH_MODELS": str(shared / "models")}
 
     def call(self, port: int) -> None:
         """Take the broker to be on another port."""
@@ -68,9 +68,7 @@ class Daemon:
     def start(self) -> "Daemon":
         (self.folder / "policy.json").write_text(json.dumps(self.policy))
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [COMMAND, "run", "--config", self.config], env=self.environment, stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen([COMMAND, "run", "--config", self.config], stdout=log, stderr=log)
         return self
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
@@ -91,10 +89,10 @@ class Daemon:
 
 
 @pytest.fixture
-def daemon(tmp_path, shared, mosquitto):
+def daemon(tmp_path, phone_photo, mosquitto):
     folder = tmp_path / "unit"
     folder.mkdir()
-    daemon = Daemon(folder, shared, mosquitto)
+    daemon = Daemon(folder, phone_photo, mosquitto)
     yield daemon
     if daemon.process is not None and daemon.process.poll() is None:
         daemon.process.kill()
@@ -201,7 +199,6 @@ def test_two_daemons_on_one_spool_are_refused(daemon, mosquitto):
     daemon.watching()
     second = subprocess.run(
         [COMMAND, "run", "--config", daemon.config],
-        env=daemon.environment,
         capture_output=True,
         text=True,
         timeout=30,
@@ -328,10 +325,10 @@ def test_a_policy_whose_pictures_are_to_be_sealed_is_refused_and_sends_none_open
     assert not (daemon.state / "spool.db").exists()
 
 
-def test_only_a_still_image_is_never_taken_for_a_frozen_camera(shared, tmp_path):
-    photo, clip = shared / "photos" / "phone-in-hand.jpg", shared / "clips" / "bottle-detection.mp4"
+def test_only_a_still_image_is_never_taken_for_a_frozen_camera(phone_photo, tmp_path):
+    photo, clip = phone_photo, CLIP
     assert frozen_after([photo]) == frozen_after([photo, photo]) == math.inf
-    others = [[], [clip], [photo, clip], [shared / "photos"], [tmp_path / "missing.jpg"]]
+    others = [[], [clip], [photo, clip], [photo.parent], [tmp_path / "missing.jpg"]]
     assert {frozen_after(sources) for sources in others} == {30.0}
 
 

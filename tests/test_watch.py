@@ -18,7 +18,7 @@ from edge.policy.document import Policy, parse_policy
 from edge.policy.judge import Closed, Ended, Opened
 from edge.uplink.messages import Capture
 from edge.vision.detector import Detector
-from edge.vision.model_file import find_card
+from edge.vision.model_file import DEFAULT_CARD, find_card
 from edge.vision.standin import ColourDetector
 from edge.watch import Watch
 
@@ -312,9 +312,9 @@ def test_a_static_scene_costs_few_inferences_and_a_held_object_still_opens():
 
 
 @pytest.mark.parametrize("how", ["the end", "a fault", "a pause"])
-def test_no_picture_outlives_the_camera(how, shared):
+def test_no_picture_outlives_the_camera(how):
     """With the real detector: neither its buffers nor the interpreter's input keep what the camera saw."""
-    detector = Detector.load(find_card("ssd-mobilenet-v1-coco"), [shared / "models"], threads=1)
+    detector = Detector.load(find_card(DEFAULT_CARD), threads=1)
     rules = '{"id": "phone", "kind": "object", "labels": ["cell phone"], "hold_s": 60}'
     watch = (
         '{"mode": "spot", "mean_interval_s": 30, "burst_s": 3}'

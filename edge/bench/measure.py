@@ -146,9 +146,7 @@ def bench_policy(detector: Detector, *, object_s: float, people_s: float, thumbn
         {"id": "absent", "kind": "people", "min": 1, "hold_s": people_s},
         {"id": "camera-blocked", "kind": "tamper", "hold_s": people_s},
     ]
-    if things := [
-        label for label in ("cell phone", "bottle", *labels) if label in labels and label != PERSON
-    ]:
+    if things := sorted((one for one in labels if one != PERSON), key=lambda one: one != "cell phone"):
         rules.append({"id": "object", "kind": "object", "labels": things[:1], "hold_s": object_s})
     days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
     document = {

@@ -27,6 +27,10 @@ class FetchError(EdgeError):
     """The model was not fetched, and nothing was changed: the message says why. Mend that and try again."""
 
 
+class FetchAddressless(FetchError):
+    """Its card names no address: take the file from where the card came from, or set DESKWATCH_MODELS."""
+
+
 class FetchOffline(FetchError):
     """No answer from the server: check the network, or copy the file by hand and set DESKWATCH_MODELS."""
 
@@ -65,12 +69,13 @@ def fetch(
             check_model(card, path)
             return path
     except ModelError:
-        pass  # replaced below, once a right one has come
+        if card.provenance.url is None:
+            raise  # nothing could take its place: say what is wrong with it
     except OSError as error:
         raise FetchUnwritable(f"{path}: wanted a place for the model, got {error.strerror}") from error
     url = card.provenance.url
     if url is None:
-        raise FetchError(f"{card.name}: wanted a provenance.url to fetch {card.file} from, got none")
+        raise FetchAddressless(f"{card.name}: wanted a provenance.url to fetch {card.file} from, got none")
     try:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into, prefix=f".{card.file}.", suffix=".part") as scratch:

@@ -12,24 +12,26 @@ from edge.vision.card import Card, CardMissing, ModelError
 
 MODELS_ENV = "DESKWATCH_MODELS"
 SHARED_ENV = "DESKWATCH_SHARED"
+DEFAULT_CARD = "desk-384x320-int8"
+"""The project's own model: committed beside its card, and what a unit looks with unless told otherwise."""
 TFLITE_MAGIC = b"TFL3"
 """Bytes 4–8 of every TFLite file: the FlatBuffers identifier of schema version 3."""
 
 
 class ModelMissing(ModelError):
-    """The model file is nowhere: run the command that the message gives, or set DESKWATCH_MODELS."""
+    """The model file is nowhere: do what the message says, or set DESKWATCH_MODELS to its folder."""
 
 
 class ModelNotTflite(ModelError):
-    """The file is no TFLite model (a web page or a Git LFS pointer saved in its place?): fetch it again."""
+    """The file is no TFLite model (a web page or a Git LFS pointer in its place?): take it anew."""
 
 
 class ModelTruncated(ModelError):
-    """The file is shorter or longer than its card says: fetch it again."""
+    """The file is shorter or longer than its card says: take it anew from where it came."""
 
 
 class ModelHashWrong(ModelError):
-    """The file is not the one that the card describes: fetch it again, or use the card that came with it."""
+    """The file is not the one that the card describes: take it anew, or use the card that came with it."""
 
 
 def checkout() -> Path:
@@ -76,9 +78,11 @@ def find_model(card: Card, folders: Sequence[Path]) -> Path:
             if (path := folder / card.file).is_file():
                 return path
     looked = ", ".join(str(folder) for folder in folders)
+    remedy = f"run: deskwatch model fetch {card.name}"
+    if card.provenance.url is None:
+        remedy = "its card names no address to fetch it from: copy the file there"
     raise ModelMissing(
-        f"{card.file}: wanted the model of card {card.name}, got no such file in {looked}; "
-        f"run: deskwatch model fetch {card.name}"
+        f"{card.file}: wanted the model of card {card.name}, got no such file in {looked}; {remedy}"
     )
 
 

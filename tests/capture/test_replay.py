@@ -317,8 +317,9 @@ class TestPictures:
         moments, _ = play(ReplayCamera(bare, stepped()))
         assert len(moments) == 50
 
-    def test_pixels_are_those_that_opencv_reads(self, shared):
-        path = shared / "photos" / "phone-in-hand.jpg"
+    def test_pixels_are_those_that_opencv_reads(self, phone_photo, tmp_path):
+        path = tmp_path / "photo.jpg"
+        cv2.imwrite(str(path), cv2.imread(str(phone_photo)))
         moments, pictures = play(ReplayCamera(path, stepped()))
         assert len(moments) == 50
         np.testing.assert_array_equal(pictures[49], cv2.imread(str(path))[:, :, ::-1])
@@ -404,8 +405,8 @@ class TestBadFootage:
         self.refused(path)
         assert media.open_files(tmp_path) == []
 
-    def test_corrupt_images_of_a_folder_are_named_skipped_and_counted(self, shared, tmp_path, caplog):
-        whole = (shared / "photos" / "phone-in-hand.jpg").read_bytes()
+    def test_corrupt_images_of_a_folder_are_named_skipped_and_counted(self, phone_photo, tmp_path, caplog):
+        whole = cv2.imencode(".jpg", cv2.imread(str(phone_photo)))[1].tobytes()
         for index in range(6):
             (tmp_path / f"{index}.jpg").write_bytes(whole)
         (tmp_path / "1.jpg").write_bytes(whole[: len(whole) // 2])
@@ -543,8 +544,10 @@ class TestReadImage:
 
     @pytest.mark.parametrize("suffix", [".jpg", ".png"])
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
-    def test_one_that_breaks_off_is_refused_and_not_filled_with_grey(self, shared, tmp_path, suffix, share):
-        photo = cv2.imread(str(shared / "photos" / "phone-in-hand.jpg"))
+    def test_one_that_breaks_off_is_refused_and_not_filled_with_grey(
+        self, phone_photo, tmp_path, suffix, share
+    ):
+        photo = cv2.imread(str(phone_photo))
         data = cv2.imencode(suffix, photo)[1].tobytes()
         path = tmp_path / f"cut{suffix}"
         path.write_bytes(data[: int(len(data) * share)])

@@ -304,7 +304,7 @@ def test_extra_photos_and_scenes_join(shared, tmp_path, capsys):
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert [p.id for p in read_manifest(tmp_path / "out" / "held.jsonl")][-1] == "mine"
     assert len(read_manifest(tmp_path / "out" / "test.jsonl")) == 1
-    assert "| test | rendered | 1 | 0 | 1 |" in capsys.readouterr().out
+    assert "| test | rendered-test | 1 | 0 | 1 |" in capsys.readouterr().out
 
 
 def test_the_table_counts_pictures_and_boxes():

@@ -9,6 +9,7 @@ import pytest
 
 from edge.vision.card import CardInvalid, CardMissing, CardRefused, ModelError, load_card, tells_of_a_person
 from edge.vision.model_file import (
+    DEFAULT_CARD,
     ModelHashWrong,
     ModelMissing,
     ModelNotTflite,
@@ -71,9 +72,30 @@ def test_every_card_of_the_project_is_valid_and_found_by_its_name(path, tmp_path
     assert find_card(path.stem) == path
 
 
+def test_the_model_that_ships_lies_beside_its_card_and_is_the_one_that_it_describes():
+    path = find_card(DEFAULT_CARD)
+    card = load_card(path)
+    check_model(card, path.with_name(card.file))
+    assert card.size_bytes <= 2_500_000
+    assert card.labels == (
+        "person",
+        "cell phone",
+        "paper",
+        "drink",
+        "food",
+        "laptop",
+        "monitor",
+        "keyboard",
+        "mouse",
+    )
+
+
+OTHERS = [path for path in CARDS if path.stem != DEFAULT_CARD]
+
+
 @pytest.mark.shared
-@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
-def test_every_card_describes_the_shared_model(path, shared):
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+def test_every_other_card_describes_the_shared_model(path, shared):
     card = load_card(path)
     check_model(card, shared / "models" / card.file)
 
@@ -252,11 +274,14 @@ def test_the_model_is_looked_for_beside_the_card_then_in_the_environment_then_in
         assert find_model(card, folders) == folder / "toy.tflite"
 
 
-def test_a_missing_model_says_where_it_looked_and_how_to_fetch_it(tmp_path):
+def test_a_missing_model_says_where_it_looked_and_how_to_get_it(tmp_path):
     card = load_card(write(tmp_path))
-    with pytest.raises(ModelMissing, match="run: deskwatch model fetch toy") as caught:
+    with pytest.raises(ModelMissing, match=r"copy the file there\Z") as caught:
         find_model(card, (tmp_path, tmp_path / "b"))
     assert f"{tmp_path}, {tmp_path / 'b'};" in str(caught.value)
+    ssd = load_card(find_card("ssd-mobilenet-v1-coco"))
+    with pytest.raises(ModelMissing, match=f"run: deskwatch model fetch {ssd.name}"):
+        find_model(ssd, (tmp_path,))
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,6 @@ def test_the_command_shows_on_a_terminal_how_much_has_come_and_elsewhere_only_th
     assert b"0.1 of 0.3 MB" in shown
     assert shown.endswith(b"\r\x1b[K")
     path = tmp_path / "a" / "toy.tflite"
-    assert done.stdout.decode() == f"{path}: fetched and verified\n"
+    assert done.stdout.decode() == f"{path}: in place and verified\n"
     quiet = subprocess.run([*command, tmp_path / "b"], capture_output=True, check=True)
     assert quiet.stderr == b""

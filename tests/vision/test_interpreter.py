@@ -14,14 +14,16 @@ from edge.vision.interpreter import (
     TfliteInterpreter,
     _native_notes,
 )
+from edge.vision.model_file import DEFAULT_CARD, checkout
 from edge.vision.standin import ScriptedInterpreter
 
-SSD = "ssd_mobilenet_v1_coco_quant.tflite"
+MODEL = checkout() / "models" / f"{DEFAULT_CARD}.tflite"
+INPUT = (1, 320, 384, 3)
 
 
-def real(model, backend) -> TfliteInterpreter:
+def real(backend) -> TfliteInterpreter:
     try:
-        return TfliteInterpreter(model, 2, backend)
+        return TfliteInterpreter(MODEL, 2, backend)
     except InterpreterMissing as missing:
         pytest.skip(str(missing))
 
@@ -29,20 +31,20 @@ def real(model, backend) -> TfliteInterpreter:
 def scripted() -> ScriptedInterpreter:
     outputs = (Tensor("boxes", (1, 10, 4), "float32"), Tensor("count", (1,), "float32"))
     script = [(np.full((1, 10, 4), n, np.float32), np.full((1,), n, np.float32)) for n in range(3)]
-    return ScriptedInterpreter(Tensor("image", (1, 300, 300, 3), "uint8"), outputs, script)
+    return ScriptedInterpreter(Tensor("image", INPUT, "uint8"), outputs, script)
 
 
 @pytest.fixture(params=["litert", "tflite", "scripted"])
-def interpreter(request, shared) -> Interpreter:
-    return scripted() if request.param == "scripted" else real(shared / "models" / SSD, request.param)
+def interpreter(request) -> Interpreter:
+    return scripted() if request.param == "scripted" else real(request.param)
 
 
 def picture(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (1, 300, 300, 3), np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, INPUT, np.uint8)
 
 
 def test_it_describes_its_input_and_outputs(interpreter):
-    assert interpreter.input.shape == (1, 300, 300, 3)
+    assert interpreter.input.shape == INPUT
     assert interpreter.input.dtype == "uint8"
     outputs = interpreter.invoke(picture(0))
     assert [(array.shape, array.dtype.name) for array in outputs] == [
@@ -66,10 +68,10 @@ def test_outputs_are_the_callers_own(interpreter):
 @pytest.mark.parametrize(
     "fed",
     [
-        np.zeros((1, 299, 300, 3), np.uint8),
-        np.zeros((300, 300, 3), np.uint8),
-        np.zeros((1, 300, 300, 3), np.float32),
-        np.zeros((1, 300, 300, 3), np.int8),
+        np.zeros((1, 319, 384, 3), np.uint8),
+        np.zeros(INPUT[1:], np.uint8),
+        np.zeros(INPUT, np.float32),
+        np.zeros(INPUT, np.int8),
     ],
     ids=["size", "rank", "float", "int8"],
 )
@@ -80,9 +82,9 @@ def test_a_wrong_input_is_refused_and_the_next_one_runs(interpreter, fed):
 
 
 def test_an_input_of_padded_rows_is_taken(interpreter):
-    wide = np.zeros((1, 300, 384, 3), np.uint8)
-    wide[:, :, :300] = picture(4)
-    interpreter.invoke(wide[:, :, :300])
+    wide = np.zeros((1, 320, 448, 3), np.uint8)
+    wide[:, :, :384] = picture(4)
+    interpreter.invoke(wide[:, :, :384])
 
 
 def test_the_scripted_interpreter_keeps_what_it_was_fed():
@@ -121,15 +123,15 @@ def test_a_model_that_the_runtime_refuses_is_an_error(tmp_path, content):
         TfliteInterpreter(model, 1)
 
 
-def test_a_quantized_tensor_tells_its_scale(shared):
-    interpreter = TfliteInterpreter(shared / "models" / SSD, 1)
+def test_a_quantized_tensor_tells_its_scale_and_a_float_one_none(shared):
+    interpreter = TfliteInterpreter(shared / "models" / "ssd_mobilenet_v1_coco_quant.tflite", 1)
     assert (interpreter.input.scale, interpreter.input.zero_point) == (0.0078125, 128)
     assert interpreter.outputs[0].scale == 0.0
     assert isinstance(interpreter.runtime, Runtime)
 
 
-def test_loading_a_model_writes_nothing_to_standard_error_but_keeps_what_others_write(shared, capfd):
-    TfliteInterpreter(shared / "models" / "ssd_mobilenet_v1_coco_quant.tflite", threads=1)
+def test_loading_a_model_writes_nothing_to_standard_error_but_keeps_what_others_write(capfd):
+    TfliteInterpreter(MODEL, threads=1)
     assert capfd.readouterr().err == ""
     with _native_notes():
         os.write(2, b"INFO: a note of the runtime\nERROR: a fault\n")

@@ -121,6 +121,38 @@ def test_a_person_who_left_is_cannot_tell_for_miss_s_and_then_gone():
     assert watch.see(scene=EMPTY, for_s=0.2) == ()
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_person_who_walks_out_of_the_frame_is_not_held_for_the_wall_that_stays(side):
+    """The picture never changes: of the last box the detector gave, nearly all is wall."""
+    watch = Watch()
+    for step in range(8):
+        x0 = 0.4 + 0.075 * step
+        box = Box(x0, 0.1, min(1.0, x0 + 0.3), 0.9)
+        if side == "left":
+            box = Box(1.0 - box.x1, 0.1, 1.0 - box.x0, 0.9)
+        watch.see(person(box=box))
+    (track,) = watch.see(for_s=0.9)
+    assert not track.seen
+    assert watch.see(for_s=0.3) == ()
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [Box(0.8, 0.1, 1.0, 0.9)] * 8,
+        [Box(0.7 - 0.05 * step, 0.1, 1.0, 0.9) for step in range(8)],
+        [Box(0.3 + 0.05 * step, 0.1, 0.5 + 0.05 * step, 0.9) for step in range(8)],
+    ],
+    ids=["rests at the edge", "comes in from it", "moves inside the frame"],
+)
+def test_who_does_not_walk_out_is_held_as_ever(boxes):
+    watch = Watch()
+    for box in boxes:
+        watch.see(person(box=box))
+    (track,) = watch.see(for_s=60.0)
+    assert not track.seen
+
+
 def test_a_person_held_for_long_and_then_gone_is_gone_miss_s_after():
     watch = Watch()
     watch.see(person(), for_s=1)

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        manifests = prepare(options.shared, options.rendered, options.extra)
+        manifests = prepare(options.shared, options.rendered, options.extra, options.trained)
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -41,11 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepare(
-    shared: Path, rendered: Sequence[Path] = (), extra: Sequence[Path] = ()
+    shared: Path, rendered: Sequence[Path] = (), extra: Sequence[Path] = (), trained: Sequence[Path] = ()
 ) -> dict[str, list[Picture]]:
     """Return the manifests by name: train, held, held-phones, and one for each profile of rendered scenes.
 
-    Rendered scenes of the profile `train` are trained on. Raises DataError.
+    Rendered scenes of the profile `train` are trained on, and all of the folders `trained`. Raises DataError.
     """
     more = [picture for path in extra for picture in _read_extra(path)]
     photos = shared / "photos"
@@ -65,6 +65,7 @@ def prepare(
     for folder in rendered:
         for picture in read_rendered(folder):
             manifests.setdefault(picture.profile, []).append(picture)
+    manifests["train"] += [picture for folder in trained for picture in read_rendered(folder)]
     present = [picture for pictures in manifests.values() for picture in pictures]
     repeated = duplicates(more, of=present)
     for picture in more:
@@ -120,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shared", type=Path, required=True, help="the folder that holds photos/")
     parser.add_argument("--out", type=Path, required=True, help="where the manifests go")
     parser.add_argument("--rendered", type=Path, action="append", default=[], help="folder of scenes")
+    parser.add_argument(
+        "--trained", type=Path, action="append", default=[], help="likewise, of any profile, to be trained on"
+    )
     parser.add_argument("--extra", type=Path, action="append", default=[], help="a manifest of more photos")
     return parser
 

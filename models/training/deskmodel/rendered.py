@@ -61,7 +61,7 @@ def _picture(folder: Path, path: Path) -> Picture:
         image=str(image.resolve()),
         # The profile too: the same numbers stand for other scenes in another folder.
         id=f"rendered:{scene.profile}:{folder.resolve().name}:{path.stem}",
-        source="rendered",
+        source="rendered" if scene.profile == "train" else f"rendered-{scene.profile}",
         licence="Apache-2.0",
         width_px=scene.width_px,
         height_px=scene.height_px,

@@ -62,7 +62,7 @@ class Cast:
     @classmethod
     def draw(cls, rng: np.random.Generator, view: str, profile: str) -> Cast:
         """Choose a cast for a kind of view."""
-        poses = POSES[view]
+        poses = {"hold_up": 1.0} if profile == "hands" else POSES[view]
         weights = np.array(list(poses.values()))
         pose = str(rng.choice(list(poses), p=weights / weights.sum()))
         second = str(rng.choice(["standing", "walking"])) if rng.random() < 0.15 and view != "desk" else None
@@ -133,6 +133,9 @@ def _add(scene: Scene, pose: str, place: tuple[float, float, float, float], held
 def hand_over(scene: Scene, pose: str) -> Thing | None:
     """Make what the person in this pose holds, at the origin; None for empty hands."""
     rng, chance = scene.rng, scene.rng.random()
+    if pose == "hold_up" and scene.profile == "hands":
+        # Wallets are what was taken for phones most.
+        return _held_up(scene, chance) if rng.random() < 0.6 else distractors.wallet(rng, dark=0.7)
     if pose == "hold_up":
         return _held_up(scene, chance)
     if pose == "at_ear":

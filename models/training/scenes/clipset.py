@@ -128,7 +128,7 @@ def build_set() -> Set:
     room.chair(rng, 0.0, 0.0, 0.0, SEAT_M)
     placed = (
         (machines.keyboard(rng), 0.02, 0.10, 0.03),
-        (machines.mouse(rng), -0.33, 0.15, -0.1),
+        (machines.mouse(rng), -0.33, 0.15, 0.45),
         (machines.monitor(rng, 1.0, 1.0), -0.58, 0.20, -1.0),
         (stationery.mug(rng), -0.39, 0.28, 2.2),
         (distractors.pen_pot(rng), -0.50, 0.34, 0.3),

@@ -24,8 +24,8 @@ def _hard(rng: np.random.Generator, black: float = 0.65) -> m.bpy.types.Material
     )
 
 
-def wallet(rng: np.random.Generator) -> Thing:
-    """Make a wallet: folded, long, or open with cards in it."""
+def wallet(rng: np.random.Generator, dark: float = 0.0) -> Thing:
+    """Make a wallet: folded, long, or open with cards in it; black with the chance `dark`."""
     kind = rng.random()
     wide, tall, thick = (float(rng.uniform(*r)) for r in ((0.085, 0.1), (0.1, 0.125), (0.012, 0.026)))
     if kind < 0.2:
@@ -53,6 +53,8 @@ def wallet(rng: np.random.Generator) -> Thing:
     if rng.random() < 0.3:
         parts.append(s.moved(s.painted(s.slab(0.015, 0.03, 0.003, 0.004), 4), (wide * 0.35, 0, thick * 0.48)))
     hide = m.leather(rng)
+    if dark and rng.random() < dark:
+        hide = m.plain(m.neutral(rng, 1.0), float(rng.uniform(0.3, 0.7)))
     return _thing(
         "wallet",
         s.join(*parts),

@@ -126,7 +126,7 @@ def laptop(rng: np.random.Generator, light: float = 1.0, lit: float = 0.7, close
     panel = s.moved(s.join(lid, glass, picture, mark), (0, deep / 2, 0.004))  # hinge on the x axis
     opening = 0.0 if rng.random() < closed else float(rng.uniform(1.5, 2.25))
     panel = (
-        s.moved(panel, turn=(opening - np.pi, 0, 0))
+        s.moved(panel, turn=(np.pi - opening, 0, 0))
         if opening
         else s.moved(panel, turn=(np.pi, 0, 0), to=(0, 0, 0.008))
     )

@@ -16,7 +16,8 @@ from scenes.room import DESK_TOP_M, Room, build_room, draw_room
 from scenes.things import Thing, put, stand
 from scenes.viewpoint import Viewpoint
 
-PROFILES = ("train", "test", "work")
+PROFILES = ("train", "test", "work", "hands")
+"""work: nothing forbidden; hands: somebody holds a phone, or what is taken for one, before a webcam."""
 SIZES_PX = ((480, 360), (640, 360), (480, 480))
 
 
@@ -46,6 +47,7 @@ def compose(rng: np.random.Generator, profile: str) -> Scene:
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {PROFILES}, not {profile!r}")
     view = str(rng.choice(["webcam", "desk", "room"], p=[0.45, 0.40, 0.15]))
+    view = "webcam" if profile == "hands" else view
     room = draw_room(rng, wide=view == "room")
     scene = Scene(rng, profile, room, Layout(room.desk_m, DESK_TOP_M), view)
     scene.things += build_room(rng, room, books=scene.forbidden)
