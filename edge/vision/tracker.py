@@ -67,7 +67,7 @@ class Followed:
     hits: int
     best_score: float
     settled_x: tuple[float, float]
-    """Where the box's left and right lately were, in 0–1 of the frame's width."""
+    """Where the box's left and right lately were before the last hit, in 0–1 of the frame's width."""
 
     @property
     def sure(self) -> bool:
@@ -76,11 +76,15 @@ class Followed:
 
     @property
     def going_out(self) -> bool:
-        """Whether it was last seen at the left or right edge of the frame, moving outwards."""
+        """Whether it was last seen at the left or right edge of the frame, moving outwards, or hardly at all.
+
+        At few frames a second who walks out is a new track in each.
+        """
         box, (left, right) = self.track.box, self.settled_x
         enough = OUTWARD_SHARE * (box.x1 - box.x0)
-        return (box.x0 <= EDGE and right - box.x1 > enough) or (
-            box.x1 >= 1.0 - EDGE and box.x0 - left > enough
+        new = self.hits < SURE_HITS
+        return (box.x0 <= EDGE and (new or right - box.x1 > enough)) or (
+            box.x1 >= 1.0 - EDGE and (new or box.x0 - left > enough)
         )
 
 
@@ -175,9 +179,10 @@ def _hit(old: Followed, detection: Detection, scene: Scene, now_s: float) -> Fol
     was, last_s = old.track, max(old.track.last_s, now_s)
     # Not `replace`, which takes three times as long, on every frame.
     track = Track(was.track_id, was.label, detection.score, detection.box, was.first_s, last_s, seen=True)
+    # Of what was seen before this hit only: at a frame or two a second it has followed all the way.
     share = min(1.0, max(0.0, now_s - was.last_s) / SETTLE_TAU_S)
     left, right = old.settled_x
-    settled_x = left + share * (detection.box.x0 - left), right + share * (detection.box.x1 - right)
+    settled_x = left + share * (was.box.x0 - left), right + share * (was.box.x1 - right)
     return Followed(track, scene.blocks, old.hits + 1, max(old.best_score, detection.score), settled_x)
 
 

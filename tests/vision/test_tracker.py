@@ -122,18 +122,27 @@ def test_a_person_who_left_is_cannot_tell_for_miss_s_and_then_gone():
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_person_who_walks_out_of_the_frame_is_not_held_for_the_wall_that_stays(side):
-    """The picture never changes: of the last box the detector gave, nearly all is wall."""
-    watch = Watch()
-    for step in range(8):
-        x0 = 0.4 + 0.075 * step
+@pytest.mark.parametrize("fps", [1, 2, 3, 5, 10])
+@pytest.mark.parametrize("speed", [0.3, 0.5, 0.75])
+def test_a_person_who_walks_out_of_the_frame_is_not_held_for_the_wall_that_stays(side, fps, speed):
+    """A box begins well before the body: the last one, at the edge, holds the wall alone, which stays."""
+    state, now_s = TracksState(), 100.0
+    for step in range(6 * fps):
+        now_s += 1.0 / fps
+        x0 = min(1.0, 0.2 + speed * max(0.0, step / fps - 1.5))
         box = Box(x0, 0.1, min(1.0, x0 + 0.3), 0.9)
         if side == "left":
             box = Box(1.0 - box.x1, 0.1, 1.0 - box.x0, 0.9)
-        watch.see(person(box=box))
-    (track,) = watch.see(for_s=0.9)
-    assert not track.seen
-    assert watch.see(for_s=0.3) == ()
+        there = x0 < 0.97
+        picture = room(person=False)
+        picture[30:, int(300 * min(1.0, x0 + 0.12)) : int(300 * min(1.0, x0 + 0.3))] = 50
+        scene = scene_of(picture if side == "right" else picture[:, ::-1])
+        state, tracks = follow(state, [person(box=box)] if there else [], scene, now_s, FollowSettings())
+    assert not there
+    for _ in range(3 * fps):
+        now_s += 1.0 / fps
+        state, tracks = follow(state, [], scene, now_s, FollowSettings())
+    assert tracks == ()
 
 
 @pytest.mark.parametrize(

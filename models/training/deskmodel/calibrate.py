@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from deskmodel.data import Picture
+from deskmodel.data import DataError, Picture
 from deskmodel.net import DeskNet, Rounding
 from deskmodel.pictures import Pictures, batch
 
@@ -14,7 +14,12 @@ BATCH = 16
 def calibrate(
     net: DeskNet, pictures: list[Picture], size_px: tuple[int, int], seed: int = 1
 ) -> dict[str, tuple[float, float]]:
-    """Return each group's range: the mean, over batches, of the least and the greatest value."""
+    """Return each group's range: the mean, over batches, of the least and the greatest value.
+
+    Raises DataError for fewer than BATCH pictures.
+    """
+    if len(pictures) < BATCH:
+        raise DataError(f"wanted {BATCH} pictures or more to calibrate with, got {len(pictures)}")
     rng = np.random.default_rng(seed)
     chosen = [pictures[i] for i in rng.permutation(len(pictures))[:PICTURES]]
     loaded = Pictures(chosen, size_px, 0.0)
@@ -22,7 +27,7 @@ def calibrate(
     for start in range(0, len(chosen) - BATCH + 1, BATCH):
         samples = [loaded.plain(i) for i in range(start, start + BATCH)]
         rounding = Rounding(net.graph)
-        rounding.train()
+        rounding.observing = True
         net.rounding = rounding
         with torch.no_grad():
             net(batch(samples))

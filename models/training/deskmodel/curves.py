@@ -27,10 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="folder of deskmodel.train, with log.jsonl")
     parser.add_argument("--out", type=Path, required=True, help="the PNG")
     options = parser.parse_args(arguments)
-    path = options.run / "log.jsonl"
-    rows = [msgspec.json.decode(line, type=dict[str, float]) for line in read_text(path).splitlines()]
-    if not rows:
-        raise DataError(f"{path}: wanted a line for each epoch, got none")
+    try:
+        rows = read_log(options.run / "log.jsonl")
+    except DataError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     figure, axes = plt.subplots(1, len(LOSSES), figsize=(14, 3.2), layout="constrained")
     for axis, (key, title) in zip(axes, LOSSES.items(), strict=True):
         axis.plot([row["epoch"] for row in rows], [row[key] for row in rows], marker="o", markersize=3)
@@ -42,6 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.out, dpi=110)
     return 0
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Return a training's log, a row an epoch. Raises DataError."""
+    try:
+        rows = [msgspec.json.decode(line, type=dict[str, float]) for line in read_text(path).splitlines()]
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path}: {error}") from error
+    if not rows:
+        raise DataError(f"{path}: wanted a line for each epoch, got none")
+    return rows
 
 
 if __name__ == "__main__":

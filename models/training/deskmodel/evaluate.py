@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if doubled := sorted({m.name for m in models if [n.name for n in models].count(m.name) > 1}):
             raise DataError(f"--models: wanted models of different names, got {doubled} again")  # noqa: TRY301
         seen = {model.name: look(model, sets, options.out / "detections") for model in models}
+        timings = _times(models, options.rounds)
     except (DataError, EdgeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -54,7 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sets[ALL_REAL] = [picture for name in real for picture in sets[name]]
         for of_sets in seen.values():
             of_sets[ALL_REAL] = [detections for name in real for detections in of_sets[name]]
-    timings = _times(models, options.rounds)
     write_report(options.out, models, sets, seen, timings)
     for label in options.sheets:
         write_sheets(options.out, models, sets, seen, label)
@@ -149,10 +149,11 @@ def _times(models: Sequence[Model], rounds: int) -> list[Timing]:
 
 
 def _key(model: Model, pictures: Sequence[Picture]) -> str:
-    """Return what a cache file's name tells: the model, the pictures (by path), and the floor."""
+    """Return what a cache file's name tells: the model, the pictures (path, size, time), and the floor."""
     digest = hashlib.sha256(f"{model.key} {FLOOR}".encode())
     for picture in pictures:
-        digest.update(f"\n{picture.id} {picture.image}".encode())
+        written = Path(picture.image).stat()
+        digest.update(f"\n{picture.id} {picture.image} {written.st_size} {written.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
 
 

@@ -1,18 +1,19 @@
 """Write the trained network as an int8 TFLite file: `python -m deskmodel.export --help`."""
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 
 import flatbuffers
-import torch
 from ai_edge_litert import schema_py_generated as schema
 
 from deskmodel.calibrate import calibrate
-from deskmodel.data import read_manifest, write_atomically
-from deskmodel.graph import STRIDES, desk, read_ncnn
+from deskmodel.data import DataError, read_manifest, write_atomically
+from deskmodel.graph import STRIDES, NcnnFileWrong, desk, read_ncnn
 from deskmodel.lite import float_model, int8_model
 from deskmodel.net import DeskNet
+from deskmodel.train import read_checkpoint
 from deskmodel.widen import widen
 
 
@@ -33,23 +34,33 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--float", action="store_true", help="without rounding, to compare with")
     options = parser.parse_args(arguments)
-    net, ranges = load(options.checkpoint, options.ncnn)
-    size_px = (options.width_px, options.height_px)
-    if options.data is not None:
-        ranges = calibrate(net, read_manifest(options.data / "train.jsonl"), size_px)
-    graph = net.exported()
-    model = float_model(graph, size_px) if options.float else int8_model(graph, size_px, ranges)
-    write_atomically(options.out, named(model))
-    print(f"{options.out}: {options.out.stat().st_size} bytes")
+    try:
+        model = export(options)
+    except (DataError, NcnnFileWrong) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    content = named(model)
+    write_atomically(options.out, content)
+    print(f'sha256 = "{hashlib.sha256(content).hexdigest()}"\nsize_bytes = {len(content)}')
     return 0
 
 
-def load(checkpoint: Path, ncnn: Path) -> tuple[DeskNet, dict[str, tuple[float, float]]]:
-    """Return the network with the averaged weights of a checkpoint, and its ranges."""
-    net = DeskNet(desk(widen(read_ncnn(ncnn.with_suffix(".ncnn.param"), ncnn.with_suffix(".ncnn.bin")))))
-    state = torch.load(checkpoint, weights_only=True)
+def export(options: argparse.Namespace) -> bytes:
+    """Return the file that the options ask for. Raises DataError, NcnnFileWrong."""
+    net = DeskNet(desk(widen(read_ncnn(options.ncnn))))
+    state = read_checkpoint(options.checkpoint)
     net.load_state_dict(state["average"])
-    return net, state["ranges"]
+    size_px = (options.width_px, options.height_px)
+    if wrong := [side for side in size_px if side <= 0 or side % 32]:
+        raise DataError(f"--width-px, --height-px: wanted multiples of 32, got {wrong}")
+    if options.float:
+        return float_model(net.exported(), size_px)
+    ranges = state["ranges"]
+    if options.data is not None:
+        ranges = calibrate(net, read_manifest(options.data / "train.jsonl"), size_px)
+    if not all(most > least for least, most in ranges.values()):
+        raise DataError(f"{options.checkpoint}: wanted ranges, got none: it never rounded; give --data")
+    return int8_model(net.exported(), size_px, ranges)
 
 
 def named(model: bytes) -> bytes:

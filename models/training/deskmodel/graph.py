@@ -26,7 +26,7 @@ _FP16_TAG = 0x01306B47
 
 
 class NcnnFileWrong(ValueError):
-    """Not the network that was expected: take the files that shared/README.md names."""
+    """Not the network that was expected: take the files that README.md names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,15 @@ class Graph:
     """The box maps likewise: logits (n, 4 · BINS, rows, cols), left, top, right and bottom."""
 
 
-def read_ncnn(param: Path, weights: Path) -> Graph:
-    """Read NanoDet-Plus-m as ncnn has it, with COCO's 80 classes, over RGB pixels in 0–1."""
+def read_ncnn(stem: Path) -> Graph:
+    """Read NanoDet-Plus-m as ncnn has it, with COCO's 80 classes, over RGB pixels in 0–1.
+
+    `stem` is the path of its two files without `.param` and `.bin`. Raises NcnnFileWrong.
+    """
+    param, weights = (stem.with_name(f"{stem.name}{ending}") for ending in (".param", ".bin"))
+    for path in (param, weights):
+        if not path.is_file():
+            raise NcnnFileWrong(f"{path}: wanted one of NanoDet-Plus-m's two files, got no such file")
     lines = param.read_text(encoding="ascii").split("\n")
     if lines[0].strip() != "7767517":
         raise NcnnFileWrong(f"{param}: wanted ncnn's magic 7767517 in line 1, got {lines[0]!r}")

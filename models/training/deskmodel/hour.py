@@ -19,11 +19,13 @@ from threading import Event
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from deskmodel.adapters import CHECKOUT
 from deskmodel.data import DataError, Rgb, load_rgb
 from edge.capture.frame import EndOfFootage, Frame
 from edge.clock import SteppedClock
+from edge.errors import EdgeError
 from edge.offline import Offline, event_of
 from edge.policy.document import read_policy
 from edge.uplink.messages import Model, OpenedEvent, Topics
@@ -46,6 +48,7 @@ class Trembling:
         self._rng = np.random.default_rng(0)
         self._taken = 0
         self._picture: Rgb = np.zeros((SIZE_PX[1], SIZE_PX[0], 3), np.uint8)
+        self._bar = tqdm(total=len(scenes), unit="scene", disable=None)
         self.seconds = 0.0
 
     @property
@@ -68,6 +71,7 @@ class Trembling:
         if self._taken == len(self._scenes) * self._each:
             raise EndOfFootage("all scenes were shown")
         if self._taken % self._each == 0:
+            self._bar.update()
             picture = load_rgb(self._scenes[self._taken // self._each])
             self._picture = cv2.resize(picture, SIZE_PX, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
         self._taken += 1
@@ -91,10 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fps", type=float, default=5.0)
     parser.add_argument("--save", type=Path, help="folder for the thumbnails of what opened")
     options = parser.parse_args(arguments)
-    scenes = sorted(options.scenes.glob("*.jpg"))
-    if not scenes:
-        raise DataError(f"{options.scenes}: wanted rendered scenes, got no *.jpg")
-    opened, seconds = watch(scenes, options)
+    try:
+        scenes = sorted(options.scenes.glob("*.jpg"))
+        if not scenes:
+            raise DataError(f"{options.scenes}: wanted rendered scenes, got no *.jpg")  # noqa: TRY301
+        opened, seconds = watch(scenes, options)
+    except (DataError, EdgeError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     rules = Counter(rule for rule, _, _ in opened)
     print(f"{seconds / 60:.0f} minutes, {len(scenes)} scenes: {dict(rules) or 'nothing'} opened")
     for rule, score, scene in opened:

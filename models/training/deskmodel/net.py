@@ -104,6 +104,8 @@ class Rounding(nn.Module):
         self.register_buffer("least", torch.zeros(count))
         self.register_buffer("most", torch.zeros(count))
         self._momentum = momentum
+        self.observing = False
+        """Ranges take in all that they see, as for a calibration set, and nothing is rounded."""
         moves = [layer for layer in graph.layers if layer.kind in _MOVES]
         self._joined = {raw(layer) if layer.leaky else name for layer in moves for name in layer.outputs}
         self.frozen = False
@@ -119,6 +121,10 @@ class Rounding(nn.Module):
         if name in self._joined:
             return values
         at = self._index[self._groups[name]]
+        if self.observing:
+            self.least[at] = torch.minimum(self.least[at], values.detach().amin())
+            self.most[at] = torch.maximum(self.most[at], values.detach().amax())
+            return values
         if not self.frozen and self.training:
             self._follow(at, values.detach())
         least, most = float(self.least[at]), float(self.most[at])
@@ -137,6 +143,11 @@ class Rounding(nn.Module):
 
     def _pace(self, wider: Tensor) -> float:
         return 1.0 - self._momentum if bool(wider) else 0.1 * (1.0 - self._momentum)
+
+    @property
+    def learned(self) -> bool:
+        """Return whether every group has a range."""
+        return bool((self.most > self.least).all())
 
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         """Return the range of each group of tensors."""

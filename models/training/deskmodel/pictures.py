@@ -109,7 +109,9 @@ class Pictures:
                     1.0,
                 ]
             )
-        result = cv2.warpAffine(pixels, warp[:2], size_px, flags=cv2.INTER_LINEAR)
+        # OpenCV counts from the middle of a pixel, boxes from its edge.
+        by_middles = _moved(-0.5) @ warp @ _moved(0.5)
+        result = cv2.warpAffine(pixels, by_middles[:2], size_px, flags=cv2.INTER_LINEAR)
         class_ids, fractions = picture.box_array()
         height, width = pixels.shape[:2]
         ends = fractions.reshape(-1, 2, 2) * (width, height) @ warp[:2, :2].T + warp[:2, 2]
@@ -177,6 +179,10 @@ def _sure(picture: Picture, unsure: float) -> npt.NDArray[np.float32]:
         1.0 if label in picture.known else unsure if label in picture.ignore else 0.0 for label in LABELS
     ]
     return np.array(values, np.float32)
+
+
+def _moved(by_px: float) -> npt.NDArray[np.float64]:
+    return np.array([[1.0, 0.0, by_px], [0.0, 1.0, by_px], [0.0, 0.0, 1.0]])
 
 
 def _stretch(shape: tuple[int, ...], size_px: tuple[int, int]) -> npt.NDArray[np.float64]:

@@ -21,6 +21,7 @@ from deskmodel.adapters import open_model
 from deskmodel.data import DataError, load_rgb, read_text
 from deskmodel.labels import LABELS
 from deskmodel.metrics import Floats, match, of_label
+from edge.errors import EdgeError
 
 FLOOR = 0.1
 CHILD_YEARS = 16.0
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(table(list(look(options.scenes, options.model))))
-    except DataError as error:
+    except (DataError, EdgeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

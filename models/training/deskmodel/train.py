@@ -3,6 +3,8 @@
 import argparse
 import json
 import math
+import pickle
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +15,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from deskmodel.data import Picture, read_manifest
-from deskmodel.graph import desk, read_ncnn
+from deskmodel.data import DataError, Picture, read_manifest, write_atomically
+from deskmodel.graph import NcnnFileWrong, desk, read_ncnn
 from deskmodel.net import DeskNet, Rounding, points
 from deskmodel.pictures import Pictures, Sample, batch
 from deskmodel.targets import Losses, assign, losses
@@ -44,15 +46,19 @@ class Recipe:
     seed: int = 1
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
     options = _parser().parse_args(arguments)
     recipe = Recipe(
         **{key: value for key, value in vars(options).items() if key in Recipe.__dataclass_fields__}
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    run = Run(recipe, options)
-    run.train()
+    try:
+        Run(recipe, options).train()
+    except (DataError, NcnnFileWrong) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,16 +96,16 @@ class Run:
         torch.manual_seed(recipe.seed)
         torch.set_num_threads(options.threads)
         self._recipe, self._out = recipe, options.out
-        coco = widen(
-            read_ncnn(options.ncnn.with_suffix(".ncnn.param"), options.ncnn.with_suffix(".ncnn.bin"))
-        )
+        coco = widen(read_ncnn(options.ncnn))
         self._teacher = _fast(Teacher(coco))
         self._net = _fast(DeskNet(desk(coco)))
         self._rounding = Rounding(self._net.graph)
         if options.start is not None:
-            self._net.load_state_dict(torch.load(options.start, weights_only=True)["average"])
+            self._net.load_state_dict(read_checkpoint(options.start)["average"])
         self._average = {name: value.detach().clone() for name, value in self._net.named_parameters()}
         pictures = read_manifest(options.data / "train.jsonl")
+        if len(pictures) < recipe.batch:
+            raise DataError(f"{options.data}: wanted {recipe.batch} pictures or more, got {len(pictures)}")
         self._draws = _draws(pictures, options.weight)
         self._pictures = Pictures(pictures, (recipe.width_px, recipe.height_px), recipe.unsure)
         self._at = points((recipe.width_px, recipe.height_px))
@@ -110,6 +116,7 @@ class Run:
             recipe.rate,
         )
         self._epoch = 0
+        self._log: list[dict[str, float]] = []
         self._resume()
 
     def train(self) -> None:
@@ -119,8 +126,10 @@ class Run:
             means = self._one_epoch()
             self._epoch += 1
             row = {"epoch": self._epoch, "seconds": round(time.monotonic() - started, 1), **means}
-            with (self._out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(row) + "\n")
+            self._log.append(row)
+            write_atomically(
+                self._out / "log.jsonl", "".join(f"{json.dumps(one)}\n" for one in self._log).encode()
+            )
             self._save()
 
     def _one_epoch(self) -> dict[str, float]:
@@ -131,7 +140,8 @@ class Run:
         rounded = self._epoch >= recipe.epochs - recipe.rounded_epochs
         self._net.rounding = self._rounding.train() if rounded else None
         # In the last epochs the ranges stand still, and the weights settle into them.
-        self._rounding.frozen = self._epoch >= recipe.epochs - recipe.rounded_epochs // 2
+        settling = self._epoch >= recipe.epochs - recipe.rounded_epochs // 2
+        self._rounding.frozen = settling and self._rounding.learned
         sums: dict[str, float] = {}
         count = 0
         batches = self._pictures.batches(recipe.batch, rng, self._draws)
@@ -175,6 +185,7 @@ class Run:
         state: dict[str, Any] = {
             "recipe": asdict(self._recipe),
             "epoch": self._epoch,
+            "log": self._log,
             "net": dict(self._net.named_parameters()),
             "average": self._average,
             "rounding": self._rounding.state_dict(),
@@ -189,16 +200,27 @@ class Run:
         path = self._out / "checkpoint.pt"
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
+        state = read_checkpoint(path)
         if state["recipe"] != asdict(self._recipe):
             wanted, got = asdict(self._recipe), state["recipe"]
             changed = {key: (got.get(key), wanted[key]) for key in wanted if got.get(key) != wanted[key]}
-            raise SystemExit(f"{path}: made with another recipe (then, now): {changed}; take another --out")
+            raise DataError(f"{path}: made with another recipe (then, now): {changed}; take another --out")
         self._net.load_state_dict(state["net"])
         self._average = state["average"]
         self._rounding.load_state_dict(state["rounding"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._epoch = state["epoch"]
+        self._log = state["log"]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a run saved. Raises DataError where there is none."""
+    if not path.is_file():
+        raise DataError(f"{path}: wanted a checkpoint of deskmodel.train, got no such file")
+    try:
+        return torch.load(path, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise DataError(f"{path}: wanted a checkpoint of deskmodel.train, got {error}") from error
 
 
 def _fast(module: nn.Module) -> Any:
@@ -206,12 +228,22 @@ def _fast(module: nn.Module) -> Any:
 
 
 def _draws(pictures: list[Picture], told: list[str]) -> Any:
-    weights = dict(pair.rsplit("=", 1) for pair in told)
+    """Return how often each picture is drawn, (n,). Raises DataError for a weight that is none."""
     sources = {picture.source for picture in pictures}
-    if unknown := sorted(set(weights) - sources):
-        raise SystemExit(f"--weight: wanted one of {sorted(sources)}, got {unknown}")
-    return np.array([float(weights.get(picture.source, 1.0)) for picture in pictures])
+    weights = {}
+    for pair in told:
+        source, _, weight = pair.rpartition("=")
+        if source not in sources:
+            raise DataError(f"--weight: wanted SOURCE=W, a source of {sorted(sources)}, got {pair!r}")
+        try:
+            weights[source] = float(weight)
+        except ValueError:
+            raise DataError(f"--weight: wanted a number behind {source}=, got {weight!r}") from None
+    draws = np.array([weights.get(picture.source, 1.0) for picture in pictures])
+    if not (np.isfinite(draws).all() and (draws >= 0.0).all() and draws.any()):
+        raise DataError(f"--weight: wanted weights of 0 or more, and one above it, got {told}")
+    return draws
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
