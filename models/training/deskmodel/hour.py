@@ -46,6 +46,8 @@ class Trembling:
         self._scenes, self._clock, self._step_s = scenes, clock, 1.0 / fps
         self._each = round(seconds_each * fps)
         self._rng = np.random.default_rng(0)
+        # Sixteen noises, each moved by chance: drawing one for each frame would take the most of the time.
+        self._noises = self._rng.normal(0.0, 3.0, (16, SIZE_PX[1], SIZE_PX[0], 3)).round().astype(np.int16)
         self._taken = 0
         self._picture: Rgb = np.zeros((SIZE_PX[1], SIZE_PX[0], 3), np.uint8)
         self._bar = tqdm(total=len(scenes), unit="scene", disable=None)
@@ -78,8 +80,8 @@ class Trembling:
         self.seconds += self._step_s
         self._clock.advance_to(self._clock.now_s() + self._step_s)
         moved = np.roll(self._picture, self._rng.integers(-1, 2, 2), axis=(0, 1))
-        noisy = moved + self._rng.normal(0.0, 3.0, moved.shape).astype(np.float32)
-        pixels = np.clip(noisy, 0, 255).astype(np.uint8)
+        noise = np.roll(self._noises[self._rng.integers(16)], self._rng.integers(SIZE_PX[1]), axis=0)
+        pixels = np.clip(moved + noise, 0, 255).astype(np.uint8)
         yield Frame(pixels, self._clock.now_s(), self._clock.now_at())
 
 
