@@ -60,8 +60,8 @@ def frames(count: int) -> list[np.ndarray]:
         capture.release()
 
 
-def still(what: str, path: Path) -> Path:
-    """Save the frame in the middle of a phase, and return its path."""
-    middle = phase(what)
-    assert cv2.imwrite(str(path), frame_at((middle.from_s + middle.to_s) / 2))
+def still(what: str, path: Path, share: float = 0.5) -> Path:
+    """Save the frame at a share of a phase, its middle by default, and return its path."""
+    shown = phase(what)
+    assert cv2.imwrite(str(path), frame_at(shown.from_s + share * shown.length_s))
     return path
