@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -107,18 +108,27 @@ class Counting:
         return seen((0.5, *LEFT)) if self.looks == 1 else seen()
 
 
-def test_what_was_seen_is_kept_until_model_or_pictures_change(tmp_path, monkeypatch):
-    monkeypatch.setattr("deskmodel.evaluate.load_rgb", lambda _path: np.zeros((4, 4, 3), np.uint8))
-    model, sets = Counting(), {"held": [picture(1), picture(2)]}
-    first = look(model, sets, tmp_path)["held"]
-    again = look(model, sets, tmp_path)["held"]
+def test_what_was_seen_is_kept_until_model_or_pictures_change(tmp_path):
+    files = {n: tmp_path / f"{n}.png" for n in (1, 2, 3)}
+    for file in files.values():
+        cv2.imwrite(str(file), np.zeros((4, 4, 3), np.uint8))
+
+    def held(*numbers):
+        return {"held": [msgspec.structs.replace(picture(n), image=str(files[n])) for n in numbers]}
+
+    model, cache = Counting(), tmp_path / "cache"
+    first = look(model, held(1, 2), cache)["held"]
+    again = look(model, held(1, 2), cache)["held"]
     assert model.looks == 2
     assert [len(one.scores) for one in first] == [len(one.scores) for one in again] == [1, 0]
     assert again[0].boxes == pytest.approx(np.array([LEFT]))
-    look(model, {"held": [picture(1), picture(3)]}, tmp_path)
+    look(model, held(1, 3), cache)
     model.key = "2"
-    look(model, sets, tmp_path)
+    look(model, held(1, 2), cache)
     assert model.looks == 6
+    cv2.imwrite(str(files[2]), np.ones((8, 8, 3), np.uint8))  # another picture under the same name
+    look(model, held(1, 2), cache)
+    assert model.looks == 8
 
 
 def test_an_unknown_kind_of_model_is_refused(tmp_path):
