@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from edge import __version__
+from edge import __version__, operator_arguments
 from edge.output import put
 from edge.vision.model_file import DEFAULT_CARD
 
@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     _bench(commands)
     _policy(_group(commands, "policy", "check a policy document"))
     _model(_group(commands, "model", "check or fetch a model"))
+    _operator(_group(commands, "operator", "the other end: sign and push policies, watch a fleet"))
     return parser
 
 
@@ -133,6 +134,15 @@ def _model(verbs: "_Commands[_Parser]") -> None:
     fetch = _command(verbs, "fetch", "download the model of a card and verify it", of="model")
     fetch.add_argument("name", metavar="NAME", help=_CARD_HELP)
     fetch.add_argument("--into", type=Path, metavar="FOLDER", help="default: beside the card")
+
+
+def _operator(verbs: "_Commands[_Parser]") -> None:
+    def verb(name: str, about: str) -> argparse.ArgumentParser:
+        parser = _command(verbs, name, about, of="operator")
+        parser.set_defaults(action="operator")
+        return parser
+
+    operator_arguments.add(verb, _model_option, _seconds)
 
 
 def _command(commands: "_Commands[_Parser]", name: str, about: str, of: str = "") -> argparse.ArgumentParser:

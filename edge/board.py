@@ -13,16 +13,9 @@ from edge.errors import EdgeError
 from edge.output import write_file
 from edge.page import Entry, render
 from edge.story import printable, words_of
-from edge.uplink.messages import (
-    ClosedEvent,
-    InvalidMessage,
-    OpenedEvent,
-    State,
-    decode_event,
-    decode_state,
-    encode,
-)
+from edge.uplink.messages import ClosedEvent, OpenedEvent, State, decode_event, decode_state, encode
 from edge.uplink.signals import Received
+from edge.uplink.wire import InvalidMessage
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -75,7 +68,7 @@ class Board:
                     dt.datetime.fromisoformat(event.time)
                     if isinstance(event, OpenedEvent):
                         _keep(self.opened, event.id, event)
-                    else:
+                    elif isinstance(event, ClosedEvent):
                         _keep(self.closed, event.data.opened_id, event)
                 case ["thumb", event_id] if _FILE_NAME.match(event_id) and message.payload[:2] == _JPEG:
                     write_file(self.out / f"{event_id}.jpg", message.payload)

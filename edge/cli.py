@@ -47,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ready_streams() -> None:
     """Let a file name that is no text be printed, and never a complaint go to standard output.
 
-    Python has None for a standard error that is closed, and then argparse and `print` choose standard output.
-    The null device takes its number too, lest the next file that is opened does.
+    Python has None for a standard stream that is closed; for standard error, argparse and `print` then choose
+    standard output. The null device takes its number too, lest the next file that is opened does.
     """
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  open to the end
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  open to the end
     for stream in (sys.stdout, sys.stderr):
@@ -76,11 +78,11 @@ def _give_up_stdout() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from edge.config import read_config
-    from edge.unit import run_unit, stop_on_signal
+    from edge.daemon import run_unit
+    from edge.stopping import stop_on_signal
 
     with stop_on_signal() as stop:
-        run_unit(read_config(arguments.config), stop)
+        run_unit(arguments.config, stop)
     return GOOD
 
 
@@ -177,6 +179,12 @@ def _bench(arguments: argparse.Namespace) -> int:
     return FINDING if report.void else GOOD
 
 
+def _operator(arguments: argparse.Namespace) -> int:
+    from edge.operator_commands import run
+
+    return run(arguments)
+
+
 def _policy_check(arguments: argparse.Namespace) -> int:
     from edge.offline import start_of_watch
     from edge.policy.document import PolicyError, PolicyMissing, check_labels, read_policy
@@ -265,6 +273,7 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "detect": _detect,
     "model check": _model_check,
     "model fetch": _model_fetch,
+    "operator": _operator,
     "policy check": _policy_check,
     "replay": _replay,
     "run": _run,

@@ -40,6 +40,10 @@ class BrokerTable(_Table, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=1, le=65535)] = 8883
     protocol: Literal["5", "3.1.1"] = "5"
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    reconnect_spread_s: Annotated[float, Meta(ge=0.1, le=600)] = 30.0
+    """A unit waits up to so long before it connects, drawn anew each time: at its start, and when it lost the
+    broker. It doubles with every failure."""
+    reconnect_max_s: Annotated[float, Meta(ge=0.1, le=3600)] = 120.0
     username: Words | None = None
     password_file: Path | None = None
     tls: bool | None = None
@@ -49,6 +53,11 @@ class BrokerTable(_Table, frozen=True, kw_only=True):
     key_file: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.reconnect_max_s < self.reconnect_spread_s:
+            raise ValueError(
+                f"reconnect_max_s: wanted at least reconnect_spread_s, {self.reconnect_spread_s:g}, got"
+                f" {self.reconnect_max_s:g}"
+            )
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file go together: wanted both or neither")
         if self.password_file is not None and self.username is None:
@@ -109,6 +118,13 @@ class ModelTable(_Table, frozen=True, kw_only=True):
     interpreter: Literal["auto", "litert", "tflite"] = "auto"
 
 
+class LedTable(_Table, frozen=True, kw_only=True):
+    """`[led]`: the indicator."""
+
+    pin: Annotated[int, Meta(ge=0, le=53)] | None = None
+    """GPIO, in Broadcom numbers; None where the unit has no LED."""
+
+
 class PathsTable(_Table, frozen=True, kw_only=True):
     """`[paths]`: what is kept where."""
 
@@ -117,9 +133,26 @@ class PathsTable(_Table, frozen=True, kw_only=True):
 
 
 class SpoolTable(_Table, frozen=True, kw_only=True):
-    """`[spool]`: how much waits for the broker at most."""
+    """`[spool]`: how much waits for the broker at most, and how long."""
 
     max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 36)] = 64 << 20
+    max_age_days: Annotated[float, Meta(ge=1, le=3650)] = 60
+    """Events older than this give way; pictures go at the end of their retention, which is shorter."""
+
+
+class UplinkTable(_Table, frozen=True, kw_only=True):
+    """`[uplink]`: when an event may leave the unit's disk."""
+
+    release: Literal["puback", "ack"] = "puback"
+    """Once the broker has it, or once the ingester says that it has it for good."""
+
+
+class TwinTable(_Table, frozen=True, kw_only=True):
+    """`[twin]`: whose policies are taken from afar, and how long one is on trial."""
+
+    trusted_keys: Annotated[tuple[Path, ...], Meta(max_length=16)] = ()
+    """Public keys in PEM. With none, no policy from afar is accepted."""
+    confirm_timeout_s: Annotated[float, Meta(ge=30, le=3600)] = 180.0
 
 
 class Config(_Table, frozen=True, kw_only=True):
@@ -131,6 +164,9 @@ class Config(_Table, frozen=True, kw_only=True):
     model: ModelTable = ModelTable()
     paths: PathsTable
     spool: SpoolTable = SpoolTable()
+    uplink: UplinkTable = UplinkTable()
+    twin: TwinTable = TwinTable()
+    led: LedTable = LedTable()
 
 
 def read_config(path: Path) -> Config:

@@ -4,7 +4,6 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
-import random
 import sys
 import tempfile
 import threading
@@ -18,26 +17,33 @@ from typing import Protocol
 import msgspec
 
 from edge import offline
+from edge.backoff import Backoff
 from edge.board import Board
+from edge.border import read_bounded
 from edge.capture.frame import Camera, EndOfFootage, Frame
 from edge.capture.replay import ReplayCamera
 from edge.clip import desk_clip
 from edge.clock import Clock, SystemClock
 from edge.output import complain, make_folder, put
-from edge.policy.document import Policy, PolicyError, check_labels, read_policy
+from edge.policy.document import MAX_POLICY_BYTES, Policy, PolicyError, check_labels, read_policy
+from edge.stopping import Stop, stop_on_signal
 from edge.story import printable, told
-from edge.unit import stop_on_signal, uplinked
+from edge.unit import Settings, running
 from edge.uplink.broker import LocalBroker, local_broker
 from edge.uplink.link import BrokerConfig
 from edge.uplink.listener import Listener, listen
-from edge.uplink.messages import InvalidMessage, Topics, decode_event, decode_state
+from edge.uplink.messages import decode_event, decode_state
 from edge.uplink.signals import Received
+from edge.uplink.topics import Topics
+from edge.uplink.wire import InvalidMessage
 from edge.vision.detector import Detector
 from edge.vision.interpreter import Backend
 from edge.vision.model_file import find_card
-from edge.watch import Watch, frozen_after
+from edge.watch import frozen_after
 
 TOPICS = Topics("demo", "desk-1")
+PROMPT = Backoff(base_s=0.2, cap_s=2.0)
+"""The broker is on this machine, and nobody else's."""
 LAST_WORDS_S = 5.0
 """How long to wait for the unit's goodbye once it has stopped."""
 
@@ -95,15 +101,15 @@ class Lines:
 
 
 @dataclass(slots=True)
-class Unit:
+class DemoUnit:
     """The watch and its uplink in a thread, so that the terminal stays free."""
 
     sources: Sequence[Path]
     detector: Detector
-    policy: Policy
+    policy: tuple[Policy, bytes]
     broker: BrokerConfig
-    spool: Path
-    stop: threading.Event
+    state: Path
+    stop: Stop
     failure: BaseException | None = None
     cameras: list[ReplayCamera] = field(init=False)
     thread: threading.Thread = field(init=False)
@@ -120,20 +126,10 @@ class Unit:
         return [problem for source, camera in played for problem in offline.problems(source, camera)]
 
     def _run(self) -> None:
-        policy, clock, camera = self.policy, self._clock, Playlist(self.cameras)
+        settings = Settings(TOPICS, self.state, self.broker, self.policy, backoff=PROMPT)
         try:
-            frozen_after_s = frozen_after(self.sources)
-            with uplinked(self.spool, TOPICS, self.broker, self.detector, policy, clock) as teller:
-                chance = random.SystemRandom()
-                Watch(
-                    camera,
-                    self.detector,
-                    lambda: policy,
-                    teller,
-                    clock,
-                    chance,
-                    frozen_after_s=frozen_after_s,
-                ).run(self.stop)
+            with running(settings, self.detector, self._clock) as unit:
+                unit.watch(Playlist(self.cameras), frozen_after(self.sources), self.stop)
         except BaseException as error:  # noqa: BLE001  raised again where the demo waits
             self.failure = error
 
@@ -166,8 +162,8 @@ def run(
         local_broker() as broker,
     ):
         complain(f"broker: {broker.name} on {broker.host}:{broker.port}, MQTT {broker.protocol}")
-        spool = Path(folder) / "spool.db"
-        unit = Unit(footage, detector, policy, _config(broker, TOPICS.unit), spool, stop)
+        own = (policy, read_bounded(policy_path, MAX_POLICY_BYTES))
+        unit = DemoUnit(footage, detector, own, _config(broker, TOPICS.unit), Path(folder), stop)
         try:
             with (
                 listen(_config(broker, "demo-subscriber"), f"{TOPICS.root}/#") as listener,
@@ -192,7 +188,9 @@ def _check_on_shift(policy: Policy) -> None:
         raise PolicyError("$.shifts", f"wanted a shift that is on now, got one that starts {when}")
 
 
-def _watch_and_show(unit: Unit, listener: Listener, board: Board, view: View, for_s: float | None) -> None:
+def _watch_and_show(
+    unit: DemoUnit, listener: Listener, board: Board, view: View, for_s: float | None
+) -> None:
     """Pass on each message until the unit has said goodbye."""
     unit.thread.start()
     end_s = None if for_s is None else time.monotonic() + for_s
@@ -204,11 +202,11 @@ def _watch_and_show(unit: Unit, listener: Listener, board: Board, view: View, fo
                 board.take(message)
                 view.show(message)
             if end_s is not None and time.monotonic() >= end_s:
-                unit.stop.set()
+                unit.stop.end()
             if goodbye_s is None and not unit.thread.is_alive():
                 goodbye_s = time.monotonic() + LAST_WORDS_S
     finally:
-        unit.stop.set()
+        unit.stop.end()
         unit.thread.join()
 
 

@@ -9,20 +9,26 @@ from pathlib import Path
 from threading import Event
 
 from edge.capture.replay import ReplayCamera
-from edge.clock import SteppedClock
+from edge.clock import Clock, SteppedClock, SystemClock
 from edge.evidence.thumbnail import Jpeg
 from edge.output import write_file
 from edge.policy.document import Policy, PolicyError, check_labels
 from edge.policy.judge import Closed, Opened
 from edge.policy.schedule import Off, next_window
-from edge.uplink.messages import Capture, Model, Topics, decode_event
+from edge.uplink.event_records import Build, Origin
+from edge.uplink.messages import Capture, Model, decode_event
 from edge.uplink.messages import Event as WireEvent
-from edge.uplink.records import Kind, Record
-from edge.uplink.report import Build, Origin, Reporter
+from edge.uplink.records import Kind, Record, Serial
+from edge.uplink.report import Reporter
+from edge.uplink.topics import Topics
 from edge.vision.detector import Detector
-from edge.watch import Counts, Watch, frozen_after
+from edge.watch import Watch, frozen_after
+from edge.watching import Counts
 
 log = logging.getLogger(__name__)
+
+_EPOCH = "0" * 32
+"""Nothing is spooled here: numbers count from 1 in each replay."""
 
 
 @dataclass(slots=True)
@@ -35,14 +41,15 @@ class Offline:
     tell: Callable[[Record], None]
     stop: Event
     before_frame: Callable[[], None] = lambda: None
+    clock: Clock = field(default_factory=SystemClock)
     seq: int = 0
 
     def __post_init__(self) -> None:
-        self.reporter = Reporter(self.origin, self._put, self.chance, lambda: True)
+        self.reporter = Reporter(self.origin, self._put, self.chance, lambda: True, self.clock)
 
     def _put(self, build: Build) -> None:
         self.seq += 1
-        self.tell(build(self.seq))
+        self.tell(build(Serial(_EPOCH, self.seq)))
 
     def opened(self, verdict: Opened, jpeg: Jpeg | None, policy: Policy, now_at: dt.datetime) -> None:
         """Tell of a confirmed infraction."""
@@ -110,7 +117,7 @@ def replay(
     chance = random.Random(seed)
     model = Model(name=detector.card.name, sha256=detector.card.sha256)
     origin = Origin(Topics("local", "replay"), "replay", model)
-    offline = Offline(origin, chance, tell, Event())
+    offline = Offline(origin, chance, tell, Event(), clock=clock)
     frozen_after_s = frozen_after([source])
     watch = Watch(camera, detector, lambda: policy, offline, clock, chance, frozen_after_s=frozen_after_s)
     offline.before_frame = lambda: before_frame(watch.counts.frames)

@@ -47,7 +47,7 @@ def make_folder(path: Path) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a whole file, or leave what was there. Raises OutputUnwritable."""
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    part = path.parent / f".{secrets.token_hex(8)}.part"  # a path may have no name: that is told below
     try:
         try:
             part.write_bytes(data)

@@ -1,8 +1,17 @@
 """Events in words, for people."""
 
 import datetime as dt
+from typing import assert_never
 
-from edge.uplink.messages import ClosedEvent, Event, OpenedEvent
+from edge.uplink.messages import (
+    BreakEndedEvent,
+    BreakStartedEvent,
+    ClockSetEvent,
+    ClosedEvent,
+    Event,
+    GapEvent,
+    OpenedEvent,
+)
 
 
 def line_of(event: Event, start_at: dt.datetime) -> str:
@@ -13,9 +22,24 @@ def line_of(event: Event, start_at: dt.datetime) -> str:
 
 def told(event: Event) -> str:
     """Return what happened, to which rule."""
-    if isinstance(event, ClosedEvent):
-        return f"closed  {event.subject:<16} after {event.data.duration_s:.1f} s ({event.data.reason})"
-    return f"opened  {event.subject:<16} {words_of(event)}"
+    match event:
+        case OpenedEvent():
+            return f"opened  {event.subject:<16} {words_of(event)}"
+        case ClosedEvent():
+            return f"closed  {event.subject:<16} after {event.data.duration_s:.1f} s ({event.data.reason})"
+        case BreakStartedEvent():
+            reason = printable(event.data.reason) or "no reason given"
+            return f"started {event.subject:<16} {reason} ({event.data.by})"
+        case BreakEndedEvent():
+            return f"ended   {event.subject:<16} after {event.data.duration_s:.1f} s ({event.data.by})"
+        case GapEvent(data=lost):
+            count = "some" if lost.count is None else lost.count
+            numbers = f"{lost.what}s {lost.from_seq} to {lost.to_seq}"
+            return f"lost    {event.subject:<16} {count} of {numbers} ({lost.reason})"
+        case ClockSetEvent():
+            return f"set     {event.subject:<16} by {event.data.stepped_s:+.1f} s"
+        case _:
+            assert_never(event)
 
 
 def printable(text: str) -> str:

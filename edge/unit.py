@@ -1,48 +1,58 @@
 """The unit: the one place that wires the parts, and owns both loops."""
 
-import datetime as dt
 import logging
 import random
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from types import FrameType
-from typing import assert_never
+from typing import Literal
 
-import msgspec
-
-from edge import __version__
+from edge.backoff import Backoff
+from edge.breaks import Breaks, Notebook
 from edge.capture.frame import Camera
-from edge.capture.picamera import PiCamera
-from edge.capture.replay import ReplayCamera
-from edge.capture.usb import Settings, UsbCamera
-from edge.clock import Clock, SystemClock
-from edge.config import BrokerTable, CameraTable, Config, ConfigError
+from edge.clock import Clock
+from edge.clock_keeper import ClockKeeper
+from edge.device.boot import boot_id
 from edge.device.clock_quality import clock_is_synchronised
+from edge.device.led import Led
 from edge.errors import EdgeError
-from edge.evidence.thumbnail import Jpeg
-from edge.policy.document import Policy, PolicyError, check_labels, check_sealing, read_policy
-from edge.policy.judge import Closed, Opened
-from edge.uplink.carry import Uplink
-from edge.uplink.link import BrokerConfig
-from edge.uplink.messages import Capture, Model, State, Topics, timestamp
-from edge.uplink.report import Origin, Reporter
+from edge.facts import Facts, link_facts, policy_facts, spool_facts, unit_facts
+from edge.notebook import TwoPlaces
+from edge.orders import Orders
+from edge.policy.breaks import BreakChange, Now
+from edge.policy.broker import Broker
+from edge.policy.document import Policy, check_sealing
+from edge.requests import Requests
+from edge.teller import Teller, birth
+from edge.uplink.activity import Beats
+from edge.uplink.broker_config import BrokerConfig
+from edge.uplink.carry import RECONNECT, Uplink
+from edge.uplink.clock_fix import UNKNOWN_BOOT
+from edge.uplink.commands import Commands
+from edge.uplink.envelope import PublicKey
+from edge.uplink.event_records import Build, Origin, gap_record
+from edge.uplink.inbox import Inbox
+from edge.uplink.messages import Model
+from edge.uplink.records import LostRange, OpenInfraction, Record, Serial, SpoolCorrupt, SpoolError
+from edge.uplink.report import Reporter
 from edge.uplink.spool import Spool
-from edge.uplink.tls import Tls, TlsUnusable
+from edge.uplink.topics import Topics
+from edge.uplink.twin import Twin
+from edge.uplink.twin_state import Proof
+from edge.uplink.twin_store import TwinStore
 from edge.vision.detector import Detector
-from edge.vision.model_file import find_card
-from edge.watch import Watch, frozen_after
+from edge.watch import Watch
+from edge.watching import Counts
 
 log = logging.getLogger(__name__)
 
 SPOOL_FILE = "spool.db"
+TWIN_FOLDER = "twin"
+RELEASE_NOTE = "release"
 DRAIN_S = 3.0
-PASSWORD_MAX_BYTES = 65_535
-"""MQTT 5, section 1.5.6."""
 _CHANCE = random.SystemRandom()
 
 
@@ -51,206 +61,286 @@ class EventsLost(EdgeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
-    """What the watch tells, to the spool (events) and to the link (the capture state)."""
+class Settings:
+    """What a unit is made with, apart from its camera and its eyes."""
 
-    reporter: Reporter
-    uplink: Uplink
-    birth: State
-    clock: Clock
-
-    def opened(self, verdict: Opened, jpeg: Jpeg | None, policy: Policy, now_at: dt.datetime) -> None:
-        """Spool a confirmed infraction with its picture."""
-        log.info("opened %s", verdict.rule.id)
-        self.reporter.opened(verdict, jpeg, policy, now_at)
-
-    def closed(self, verdict: Closed, policy: Policy, now_at: dt.datetime) -> None:
-        """Spool the end of one."""
-        log.info("closed %s after %.1f s: %s", verdict.rule.id, verdict.duration_s, verdict.reason)
-        self.reporter.closed(verdict, policy, now_at)
-
-    def capture(self, capture: Capture, reason: str) -> None:
-        """Announce what the camera is doing."""
-        at = timestamp(self.clock.now_at())
-        self.uplink.announce(msgspec.structs.replace(self.birth, capture=capture, reason=reason[:256], at=at))
-
-    def turn(self) -> None:
-        """Try again to spool what could not be spooled."""
-        self.reporter.turn(self.clock.now_s())
+    topics: Topics
+    state: Path
+    """Folder of the spool and of the policies that came."""
+    broker: BrokerConfig
+    policy: tuple[Policy, bytes]
+    """The unit's own, in force until a signed one is confirmed: parsed, and as it stands in its file."""
+    max_bytes: int = 64 << 20
+    max_age_s: float = 60 * 86_400.0
+    release: Literal["puback", "ack"] = "puback"
+    trusted: Mapping[str, PublicKey] = field(default_factory=dict)
+    confirm_timeout_s: float = 180.0
+    backoff: Backoff = RECONNECT
+    redirect: Callable[[Broker], BrokerConfig] | None = None
+    """Makes the settings of the link that a policy names; None: a policy may not move this unit."""
 
 
-def run_unit(config: Config, stop: Event) -> None:
-    """Run the watch loop here and the uplink loop in its thread, until `stop` is set.
+class Unit:
+    """The parts of a running unit. The watch runs in the caller's thread, all else in the uplink's."""
 
-    Raises EdgeError at the start for whatever is wrong with the settings, the policy, the model, the spool,
-    and EventsLost at the end.
-    """
-    policy = read_policy(config.paths.policy)
-    check_unit(policy, config.unit.id)
-    table = config.model
-    detector = Detector.load(find_card(table.card), threads=table.threads, backend=table.interpreter)
-    check_labels(policy, detector.card.named_labels)
-    clock = SystemClock(stop)
-    camera = make_camera(config.camera, clock)
-    broker = broker_config(config.broker, config.unit.id)
-    topics = Topics(config.unit.tenant, config.unit.id)
-    path, max_bytes = config.paths.state / SPOOL_FILE, config.spool.max_bytes
-    _say_hello(config, policy, detector)
-    with uplinked(path, topics, broker, detector, policy, clock, max_bytes=max_bytes) as teller:
-        source = config.camera.source
-        frozen_after_s = frozen_after([source] if source else [])
-        watch = Watch(camera, detector, lambda: policy, teller, clock, _CHANCE, frozen_after_s=frozen_after_s)
-        watch.run(stop)
+    def __init__(
+        self,
+        settings: Settings,
+        detector: Detector,
+        clock: Clock,
+        spool: Spool,
+        *,
+        led: Led | None = None,
+        reload: Callable[[], None] | None = None,
+    ) -> None:
+        """`reload` checks the settings and has the unit start over with them; raises EdgeError."""
+        topics = settings.topics
+        self._settings, self._clock, self._spool = settings, clock, spool
+        self._detector = detector
+        self._damage: SpoolCorrupt | None = None
+        self._started_s = clock.now_s()
+        model = Model(name=detector.card.name, sha256=detector.card.sha256)
+        self._origin = Origin(topics, boot_id() or UNKNOWN_BOOT, model)
+        self._keeper = ClockKeeper(clock, spool, self._origin, clock_is_synchronised)
+        self._watch: Watch | None = None
+        self.twin = Twin(
+            TwinStore(settings.state / TWIN_FOLDER),
+            settings.trusted,
+            topics.unit,
+            detector.card.named_labels,
+            settings.policy,
+            clock,
+            confirm_timeout_s=settings.confirm_timeout_s,
+            report=lambda reported: self.uplink.report(reported),  # noqa: PLW0108  there is no uplink yet
+            proof=self._proof,
+            session=spool.session,
+            plain_broker=settings.broker.tls is None,
+        )
+        self._policy = self.twin.policy
+        self._broker = self._link_of(self._policy)
+        state = birth(self._origin, self.twin.policy, spool.session, clock)
+        self.reporter = Reporter(
+            self._origin, self._put, _CHANCE, clock_is_synchronised, clock, self._spool.skip
+        )
+        self.reporter.close_left_open(_left_open(spool), self.twin.policy, clock.now_at())
+        self._note_release()
+        self.requests = Requests(self._make_breaks(), clock)
+        self.beats = Beats(clock, clock_is_synchronised)
+        self.uplink = Uplink(
+            spool,
+            self._broker,
+            topics,
+            state,
+            clock=clock,
+            backoff=settings.backoff,
+            chance=_CHANCE.random,
+            inbox=self._make_inbox(led, reload),
+            release=settings.release,
+            gap=self._gap,
+            synchronised=clock_is_synchronised,
+            on_turn=self._turn,
+        )
+        self.teller = Teller(
+            self.reporter,
+            self.uplink.announce,
+            state,
+            clock,
+            clock_is_synchronised,
+            lambda: self.twin.policy,
+        )
 
+    def watch(self, camera: Camera, frozen_after_s: float, stop: Event) -> None:
+        """Run the watch loop here, until `stop` is set or the footage ends."""
+        self._watch = Watch(
+            camera,
+            self._detector,
+            lambda: self.twin.policy,
+            self.teller,
+            self._clock,
+            _CHANCE,
+            beats=self.beats,
+            requests=self.requests,
+            frozen_after_s=frozen_after_s,
+        )
+        self._watch.run(stop)
 
-def _say_hello(config: Config, policy: Policy, detector: Detector) -> None:
-    """Begin the log with all that a technician asks first."""
-    unit, camera, runtime = config.unit, config.camera, detector.interpreter.runtime
-    log.info(
-        "deskwatch %s: unit %s/%s, policy version %d, model %s on %s %s, camera %s %s, broker %s:%d",
-        __version__,
-        unit.tenant,
-        unit.id,
-        policy.version,
-        detector.card.name,
-        runtime.name,
-        runtime.version,
-        camera.kind,
-        camera.source or camera.device,
-        config.broker.host,
-        config.broker.port,
-    )
+    # What is done in the uplink's thread, at least once a second.
 
+    def _turn(self) -> None:
+        self._keeper.turn()
+        self.requests.turn()
+        self._mind_spool()
+        self.twin.turn()
+        self._follow_policy()
+        # What a broker on trial takes may be for another one.
+        self.uplink.hold(held=self._broker != self._link_of(self.twin.confirmed))
+        self.beats.link(connected=self.uplink.status().connected)
 
-def check_unit(policy: Policy, unit: str) -> None:
-    """Raise PolicyError where the policy is for another unit."""
-    if policy.unit not in ("*", unit):
-        raise PolicyError("$.unit", f'wanted "*" or this unit, {unit!r}, got {policy.unit!r}')
+    def _note_release(self) -> None:
+        """Let an ingester that is waited for from now on know what it need not wait for."""
+        release = self._settings.release
+        try:
+            if self._spool.noted(RELEASE_NOTE) == release:
+                return
+            if release == "ack":
+                self._spool.note_released()
+            self._spool.note(RELEASE_NOTE, release)
+        except SpoolError as error:
+            log.warning("what the broker has already is not noted, until the next start: %s", error)
+
+    def _mind_spool(self) -> None:
+        damage, self._damage = self._damage, None
+        if damage is not None:
+            self.uplink.mend(damage)
+
+    def _follow_policy(self) -> None:
+        """Wake the watch for a new policy, and go to the broker that it names."""
+        policy = self.twin.policy
+        if policy is self._policy:
+            return
+        self._policy = policy
+        self._clock.wake()
+        broker = self._link_of(policy)
+        if broker != self._broker:
+            log.info("the policy's broker is %s", broker.address)
+            self._broker = broker
+            self.uplink.redial(broker)
+
+    def _link_of(self, policy: Policy) -> BrokerConfig:
+        redirect = self._settings.redirect
+        if policy.broker is None or redirect is None:
+            return self._settings.broker
+        return redirect(policy.broker)
+
+    def _proof(self) -> Proof:
+        """Gather what speaks for the policy in force."""
+        status, watch = self.uplink.status(), self._watch
+        there = self._policy is self.twin.policy and status.config == self._broker
+        seen = watch.evidence if watch is not None else None
+        if seen is None or seen.policy is not self.twin.policy:
+            frame_s, inference_s, off = None, None, False
+        else:
+            frame_s, inference_s, off = seen.frame_s, seen.inference_s, seen.off
+        return Proof(
+            connected=status.connected and there,
+            puback_s=status.last_puback_s if there else None,
+            frame_s=frame_s,
+            inference_s=inference_s,
+            off=off,
+        )
+
+    def _put(self, build: Build) -> int:
+        """Spool a record. One that the spool is too damaged for waits until the uplink has mended it."""
+        try:
+            return self._spool.put(build)
+        except SpoolCorrupt as error:
+            self._damage = error
+            raise
+
+    def _facts(self) -> Facts:
+        counts = Counts() if self._watch is None else self._watch.counts
+        return {
+            **unit_facts(self.teller.state, self._spool.session, self._clock, self._started_s),
+            **policy_facts(self.twin.reported),
+            **link_facts(self.uplink.status()),
+            **spool_facts(self._spool),
+            "clock.synchronised": float(clock_is_synchronised()),
+            "watch.frames": counts.frames,
+            "watch.inferences": counts.inferences,
+            "watch.camera_faults": counts.camera_faults,
+            "break.left_s": self.requests.breaks.left_s(),
+        }
+
+    def _gap(self, serial: Serial, lost: LostRange) -> Record:
+        return gap_record(self._origin, self._keeper.stamp(), lost, serial)
+
+    def _make_breaks(self) -> Breaks:
+        kept = TwoPlaces(self._settings.state, self._spool)
+        return Breaks(
+            self._clock,
+            lambda: self.twin.policy.breaks.max_s,
+            self._tell_break,
+            synchronised=clock_is_synchronised,
+            notebook=Notebook(kept.read, kept.write),
+            boot_id=boot_id(),
+        )
+
+    def _tell_break(self, change: BreakChange, now: Now) -> None:
+        self.reporter.break_changed(change, now)
+
+    def _make_inbox(self, led: Led | None, reload: Callable[[], None] | None) -> Inbox:
+        topics = self._settings.topics
+        orders = Orders(self.requests, self._facts, led, reload)
+        commands = Commands(
+            orders,
+            lambda name, reply: self.uplink.reply(name, reply),  # noqa: PLW0108  there is no uplink yet
+            self._spool.remember,
+            self._clock,
+            clock_is_synchronised,
+        )
+        return Inbox(
+            {
+                topics.desired: self.twin.desired,
+                topics.command("+"): commands.take,
+                topics.activity: self.beats.take,
+            }
+        )
 
 
 @contextmanager
-def uplinked(
-    spool_path: Path,
-    topics: Topics,
-    broker: BrokerConfig,
+def running(
+    settings: Settings,
     detector: Detector,
-    policy: Policy,
     clock: Clock,
     *,
-    max_bytes: int = 64 << 20,
-) -> Iterator[Teller]:
+    led: Led | None = None,
+    reload: Callable[[], None] | None = None,
+) -> Iterator[Unit]:
     """Open the spool, close what a crash left open, and keep the uplink running for the length of the `with`.
 
     At its end, what waits has `DRAIN_S` to leave; the rest stays in the spool. Raises EventsLost where the
     spool could not take all by then.
     """
-    check_sealing(policy)
-    model = Model(name=detector.card.name, sha256=detector.card.sha256)
-    origin = Origin(topics, _boot_id(), model)
-    with Spool.open(spool_path, max_bytes=max_bytes) as spool:
-        reporter = Reporter(origin, spool.put, _CHANCE, clock_is_synchronised, spool.skip)
-        reporter.close_left_open(spool.open_infractions(), policy, clock.now_at())
-        birth = _birth(origin, policy, spool.session, clock)
-        with Uplink(spool, broker, topics, birth, clock=clock, chance=_CHANCE.random) as uplink:
+    check_sealing(settings.policy[0])
+    path = settings.state / SPOOL_FILE
+    with Spool.open(path, max_bytes=settings.max_bytes, max_age_s=settings.max_age_s) as spool:
+        unit = Unit(settings, detector, clock, spool, led=led, reload=reload)
+        reporter = unit.reporter
+        with unit.uplink:
+            crashed = True
             try:
-                yield Teller(reporter, uplink, birth, clock)
+                yield unit
+                crashed = False
             finally:
+                unit.twin.stop(crashed=crashed)  # else what crashes it would come back
                 reporter.flush()
-                _drain(spool, uplink)
+                _drain(spool, unit.uplink)
                 if not reporter.flush():
                     log.error("%d events are lost: the spool never took them", reporter.untold)
         if reporter.untold:
-            raise EventsLost(f"{spool_path}: wanted room for all events, got none for {reporter.untold}")
+            raise EventsLost(f"{path}: wanted room for all events, got none for {reporter.untold}")
+
+
+def _left_open(spool: Spool) -> list[OpenInfraction]:
+    """Return what was open when the unit died; damage in that must not keep the unit from starting."""
+    try:
+        try:
+            return spool.open_infractions()
+        except SpoolCorrupt as error:
+            log.error("the spool is damaged, and is mended: %s", error)
+            spool.recover()
+            return spool.open_infractions()
+    except SpoolError as error:
+        log.error("what was left open cannot be read, and is not closed: %s", error)
+        return []
 
 
 def _drain(spool: Spool, uplink: Uplink) -> None:
     """Give the last events a moment to leave, while there is a broker to take them."""
     pause, end_s = Event(), time.monotonic() + DRAIN_S
     while time.monotonic() < end_s and uplink.status().connected:
-        depth = spool.depth()
-        if not depth.events + depth.thumbnails:
-            return
+        with suppress(SpoolError):  # damage is mended by the uplink's next turn
+            depth = spool.depth()
+            if not depth.events + depth.thumbnails:
+                return
         pause.wait(0.02)
-
-
-def make_camera(table: CameraTable, clock: Clock) -> Camera:
-    """Return the camera that the settings name, closed."""
-    size = (table.width_px, table.height_px)
-    match table.kind:
-        case "pi":
-            evidence = (table.evidence_width_px, table.evidence_height_px)
-            return PiCamera(clock, number=int(table.device), evidence_px=evidence, detect_px=size)
-        case "usb":
-            return UsbCamera(Path(table.device), clock, settings=Settings(*size))
-        case "replay":
-            assert table.source is not None
-            return ReplayCamera(table.source, clock, pace="real", loop=None)
-        case _:
-            assert_never(table.kind)
-
-
-def broker_config(table: BrokerTable, unit: str) -> BrokerConfig:
-    """Return the link's settings; the password is read from its file here and kept nowhere else."""
-    password = None
-    if table.password_file is not None:
-        try:
-            password = table.password_file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            wanted = "broker.password_file: wanted a readable file"
-            raise ConfigError(f"{wanted}, got {table.password_file}: {error}") from error
-        if not 1 <= len(password.encode()) <= PASSWORD_MAX_BYTES:
-            wanted = f"broker.password_file: wanted 1 to {PASSWORD_MAX_BYTES} bytes"
-            raise ConfigError(f"{wanted}, got {len(password.encode())} in {table.password_file}")
-    tls = Tls(table.ca_file, table.certificate_file, table.key_file) if table.encrypted else None
-    if tls is not None:
-        try:
-            tls.context()
-        except TlsUnusable as error:
-            raise ConfigError(str(error)) from error
-    return BrokerConfig(
-        host=table.host,
-        port=table.port,
-        client_id=unit,
-        username=table.username,
-        password=password,
-        tls=tls,
-        keepalive_s=table.keepalive_s,
-        protocol=table.protocol,
-    )
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[Event]:
-    """Give an event that SIGTERM and SIGINT set: a unit that is told to stop closes what is open."""
-    stop = Event()
-
-    def tell(number: int, _frame: FrameType | None) -> None:
-        log.info("told to stop by %s", signal.Signals(number).name)
-        stop.set()
-
-    before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _birth(origin: Origin, policy: Policy, session: int, clock: Clock) -> State:
-    return State(
-        online=True,
-        session=session,
-        boot_id=origin.boot_id,
-        firmware=__version__,
-        model=origin.model,
-        policy_version=policy.version,
-        capture=Capture.STARTING,
-        at=timestamp(clock.now_at()),
-    )
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return "unknown"

@@ -5,26 +5,41 @@ import logging
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Protocol
+
+import numpy as np
 
 from edge.backoff import Backoff
 from edge.capture.footage import is_still
-from edge.capture.frame import Camera, CameraError, EndOfFootage, Frame, Pixels
+from edge.capture.frame import Camera, CameraError, EndOfFootage, Frame
 from edge.clock import Clock
-from edge.evidence.thumbnail import Album, Jpeg, encode, keep_best
+from edge.evidence.thumbnail import encode, keep_best
+from edge.policy.breaks import take_off
 from edge.policy.document import Policy
-from edge.policy.judge import Closed, Ended, Judgement, JudgeState, Opened, interrupt, judge, pause
-from edge.policy.schedule import Look, Off, ScheduleState, schedule
+from edge.policy.judge import Ended, Judgement, JudgeState, Opened, interrupt, judge, pause
+from edge.policy.schedule import Look, Off, ScheduleState, Waiting, schedule
+from edge.requests import Requests, nobody_asks, sighting
+from edge.uplink.activity import Beats
+from edge.uplink.command_messages import CommandError
 from edge.uplink.messages import Capture
 from edge.vision.detector import View
-from edge.vision.mask import Polygon
 from edge.vision.scene import SceneState, look, open_blocks
-from edge.vision.tamper import FROZEN_AFTER_S, TamperState, examine
-from edge.vision.tracker import TracksState, follow
-from edge.vision.types import Blind, Detection, Sight
+from edge.vision.tamper import FROZEN_AFTER_S, examine
+from edge.vision.tracker import follow
+from edge.vision.types import Blind, Sight
+from edge.watching import (
+    CAPTURE_WHEN,
+    REFUSED_WHEN,
+    CaptureState,
+    Counts,
+    Evidence,
+    Looker,
+    Memory,
+    Outcome,
+    reason_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,72 +47,7 @@ FRAME_TIMEOUT_S = 5.0
 STALE_S = 2.0
 """A frame that is older than this when it comes says nothing of the present."""
 REOPEN = Backoff(base_s=1.0, cap_s=30.0)
-
-_OFF = {
-    Off.OFF_SHIFT: Capture.OFF_SHIFT,
-    Off.BETWEEN_CHECKS: Capture.BETWEEN_CHECKS,
-    Off.POLICY_EXPIRED: Capture.OFF_SHIFT,
-    Off.POLICY_NOT_YET: Capture.OFF_SHIFT,
-}
-_PLAIN = (Off.OFF_SHIFT, Off.BETWEEN_CHECKS)
-"""Reasons that the capture state says already."""
-_GRAVE = (Off.POLICY_EXPIRED.value, Off.POLICY_NOT_YET.value)
-"""Reasons for which somebody has to do something."""
-
-
-class Looker(Protocol):
-    """What the watch looks with: a `Detector`, or what stands in for one."""
-
-    def view(self, pixels: Pixels, masks: tuple[Polygon, ...] = ()) -> View:
-        """Scale a frame to the model's input, masked areas black."""
-        ...
-
-    def detect(self, view: View) -> tuple[Detection, ...]:
-        """Return what is in a view."""
-        ...
-
-    def forget(self) -> None:
-        """Wipe every picture that is still in memory."""
-        ...
-
-
-class Outcome(Protocol):
-    """Where the watch writes what it finds."""
-
-    def opened(self, verdict: Opened, jpeg: Jpeg | None, policy: Policy, now_at: dt.datetime) -> None:
-        """Take a confirmed infraction and its picture."""
-        ...
-
-    def closed(self, verdict: Closed, policy: Policy, now_at: dt.datetime) -> None:
-        """Take the end of one."""
-        ...
-
-    def capture(self, capture: Capture, reason: str) -> None:
-        """Take a change of what the camera is doing."""
-        ...
-
-    def turn(self) -> None:
-        """Do what is due once a turn of the loop."""
-        ...
-
-
-@dataclass(slots=True)
-class Counts:
-    """What the watch has done since it started."""
-
-    frames: int = 0
-    inferences: int = 0
-    camera_faults: int = 0
-
-
-@dataclass(slots=True)
-class Memory:
-    """What the watch remembers of what it saw. Gone when the camera closes."""
-
-    scene: SceneState | None = None
-    tamper: TamperState = field(default_factory=TamperState)
-    tracks: TracksState = field(default_factory=TracksState)
-    album: Album = field(default_factory=dict)
+BLACK_SHAPE = (480, 640, 3)
 
 
 class Watch:
@@ -112,18 +62,25 @@ class Watch:
         clock: Clock,
         chance: random.Random,
         *,
-        last_beat_s: Callable[[], float | None] = lambda: None,
+        beats: Beats | None = None,
+        requests: Requests | None = None,
         frozen_after_s: float = FROZEN_AFTER_S,
     ) -> None:
+        """Without `beats` nothing tells of activity; without `requests` nobody asks for anything."""
         self._camera, self._detector, self._outcome = camera, detector, outcome
-        self._policy_now, self._last_beat_s = policy, last_beat_s
-        self._clock, self._chance, self._frozen_after_s = clock, chance, frozen_after_s
+        self._policy_now, self._clock, self._chance = policy, clock, chance
+        self._beats = beats or Beats(clock, lambda: False)
+        self._requests = requests or nobody_asks(clock)
+        self._frozen_after_s = frozen_after_s
         self._policy = policy()
         self._schedule: ScheduleState = None
         self._judge: JudgeState = {}
         self._found = Judgement()
-        self._capture: tuple[Capture, str] | None = None
+        self._capture = CaptureState(outcome.capture)
         self._faults_in_a_row = 0
+        self._breaks_begun = self._requests.breaks.begun
+        self._away_since_s: float | None = None
+        self.evidence = Evidence(self._policy)
         self.counts = Counts()
         self._memory = Memory()
 
@@ -136,13 +93,19 @@ class Watch:
             log.info("%s", end)
         finally:
             self._stand_down(Ended.STOPPED)
-            self._tell(Capture.STOPPED, "")
+            self._requests.refuse_look(CommandError.FAILED, "the unit stops")
+            self._requests.breaks.tell()
+            self._capture.is_now(Capture.STOPPED)
 
     def _turn(self) -> None:
         self._outcome.turn()
+        self._requests.turn()
         self._take_policy()
         when = self._ask_schedule()
+        self._requests.breaks.tell()
         if when.off is not None:
+            if when.off is not Off.BETWEEN_CHECKS:
+                self._prove_off()
             self._clock.sleep(max(0.001, self._left_s(when)))  # wall time ends at microseconds: do not spin
             return
         try:
@@ -152,7 +115,7 @@ class Watch:
                     self.carry(frame)
             self._faults_in_a_row = 0
         except CameraError as error:
-            if self._left_s(when) > 0.0:  # else the shift ended while we waited
+            if self._left_s(when) > 0.0 and not self._break_began():  # else nobody waits for a frame any more
                 self._bear(error)
 
     def _left_s(self, when: Look) -> float:
@@ -160,21 +123,36 @@ class Watch:
 
     def carry(self, frame: Frame) -> None:
         """Carry one frame from the camera to the spool."""
-        policy, memory, now_s = self._policy, self._memory, frame.captured_s
+        if self._break_began():
+            return
+        policy, memory, now_s, asked = self._policy, self._memory, frame.captured_s, self._requests.look
         view = self._detector.view(frame.pixels, policy.masks)
         memory.scene, scene = look(memory.scene or _first_scene(view), view.content, now_s)
         memory.tamper, blind = examine(memory.tamper, scene, now_s, self._frozen_after_s)
         if self._clock.now_s() - now_s > STALE_S:
             blind |= {Blind.STALE}
-        detections = self._detector.detect(view) if scene.infer else None
+        detections = self._detector.detect(view) if scene.infer or asked is not None else None
         memory.tracks, tracks = follow(memory.tracks, detections, scene, now_s)
+        if self._break_began():
+            return
         sight = Sight(tracks, blind)
-        self._judge, found = judge(self._judge, policy.rules, sight, self._last_beat_s(), now_s)
+        self._judge, found = judge(self._judge, policy.rules, sight, self._beats.last_beat_s, now_s)
         memory.album = keep_best(memory.album, found.shots, frame, policy.masks, policy.thumbnail)
         self._report(found, frame.captured_at)
-        self.counts.frames += 1
-        self.counts.inferences += detections is not None
+        self._count(now_s, inferred=detections is not None)
         self._tell_sight(sight)
+        if asked is not None and detections is not None and now_s >= asked.asked_s:
+            self._requests.answer_look(asked, sighting(policy, detections, blind, frame.captured_at))
+
+    def _break_began(self) -> bool:
+        """Whether a break began since the schedule was asked: what was seen is nobody's business."""
+        return self._requests.breaks.begun != self._breaks_begun
+
+    def _count(self, now_s: float, *, inferred: bool) -> None:
+        self.counts.frames += 1
+        self.counts.inferences += inferred
+        inference_s = now_s if inferred else self.evidence.inference_s
+        self.evidence = Evidence(self._policy, now_s, inference_s)
 
     def _report(self, found: Judgement, now_at: dt.datetime) -> None:
         """Pass the verdicts on, and let go of every picture that nothing waits for."""
@@ -194,19 +172,57 @@ class Watch:
         policy = self._policy_now()
         if policy is not self._policy:
             self._stand_down(Ended.POLICY_CHANGED)
-            self._policy, self._schedule = policy, None
+            # Spot checks begin with one: a policy has to show that it can be looked with.
+            self._policy, self._schedule = policy, Waiting(self._clock.now_s())
+            self.evidence = Evidence(policy)
 
     def _ask_schedule(self) -> Look:
         """Return whether to watch now; if not, the camera is closed."""
+        breaks, asked = self._requests.breaks, self._requests.look
+        self._breaks_begun = breaks.begun  # before the question: a break that begins in between counts
         now_at, now_s, chance = self._clock.now_at(), self._clock.now_s(), self._chance.random()
-        undecided = self._found.undecided
         self._schedule, when = schedule(
-            self._schedule, self._policy, now_at, now_s, chance, undecided=undecided
+            self._schedule,
+            self._policy,
+            now_at,
+            now_s,
+            chance,
+            undecided=self._found.undecided,
+            break_left_s=breaks.left_s(),
+            asked=asked is not None,
         )
         if when.off is not None:
-            self._stand_down(None if when.off is Off.BETWEEN_CHECKS else Ended.OFF_SHIFT)
-            self._tell(_OFF[when.off], "" if when.off in _PLAIN else when.off.value)
+            self._go_off(when.off)
+        if when.off is None or when.off is Off.BETWEEN_CHECKS:
+            self._come_back(now_s)
         return when
+
+    def _go_off(self, why: Off) -> None:
+        """Close the camera; for longer than until the next check, time stands still meanwhile."""
+        self._stand_down(None if why in (Off.BETWEEN_CHECKS, Off.BREAK) else Ended.OFF_SHIFT)
+        on = self._requests.breaks.on
+        if why is not Off.BETWEEN_CHECKS and self._away_since_s is None:
+            now_s = self._clock.now_s()
+            self._away_since_s = now_s if on is None else min(now_s, on.started_s)
+        self._capture.is_now(CAPTURE_WHEN[why], reason_of(why, on))
+        if why in REFUSED_WHEN:
+            self._requests.refuse_look(
+                REFUSED_WHEN[why], f"wanted a time to look at, got one that is {why.value}"
+            )
+
+    def _come_back(self, now_s: float) -> None:
+        """Go on where the watch was when it went away: that time counts for nothing."""
+        if self._away_since_s is not None:
+            self._judge = take_off(self._judge, now_s - self._away_since_s)
+            self._beats.skip(self._away_since_s, now_s)
+            self._away_since_s = None
+
+    def _prove_off(self) -> None:
+        """Run the model once under a policy that does not look now, on black: it has to prove itself too."""
+        if self.evidence.inference_s is None:
+            view = self._detector.view(np.zeros(BLACK_SHAPE, np.uint8), self._policy.masks)
+            self._detector.detect(view)
+            self.evidence = Evidence(self._policy, None, self._clock.now_s(), off=True)
 
     def _stand_down(self, ended: Ended | None) -> None:
         """Close the camera and forget what it saw. Without a reason what is open stays open."""
@@ -231,24 +247,17 @@ class Watch:
         self._close()
         now_s = self._clock.now_s()
         sight = Sight((), frozenset({Blind.STALLED}))
-        self._judge, found = judge(self._judge, self._policy.rules, sight, self._last_beat_s(), now_s)
+        self._judge, found = judge(self._judge, self._policy.rules, sight, self._beats.last_beat_s, now_s)
         self._report(found, self._clock.now_at())
-        self._tell(Capture.CAMERA_FAULT, str(error))
+        self._capture.is_now(Capture.CAMERA_FAULT, str(error))
         self._clock.sleep(max(0.1, REOPEN.delay_s(self._faults_in_a_row, self._chance.random())))
         self._faults_in_a_row += 1
 
     def _tell_sight(self, sight: Sight) -> None:
         if sight.blind:
-            self._tell(Capture.BLOCKED, ", ".join(sorted(sight.blind)))
+            self._capture.is_now(Capture.BLOCKED, ", ".join(sorted(sight.blind)))
         else:
-            self._tell(Capture.WATCHING, "")
-
-    def _tell(self, capture: Capture, reason: str) -> None:
-        if (capture, reason) != self._capture:
-            self._capture = (capture, reason)
-            level = logging.WARNING if capture is Capture.CAMERA_FAULT or reason in _GRAVE else logging.INFO
-            log.log(level, "%s%s", capture, f": {reason}" if reason else "")
-            self._outcome.capture(capture, reason)
+            self._capture.is_now(Capture.WATCHING)
 
 
 def frozen_after(sources: Sequence[Path]) -> float:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.broker import PROGRAM, Mosquitto
 from tests.clip import frames, still
+from tests.daemon import Daemon
 
 SHARED = Path(os.environ.get("DESKWATCH_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 
@@ -67,3 +68,15 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     broker = Mosquitto(folder)
     yield broker
     broker.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, phone_photo: Path, mosquitto: Mosquitto) -> Iterator[Daemon]:
+    """A unit that sees a phone, to be started."""
+    folder = tmp_path / "unit"
+    folder.mkdir()
+    daemon = Daemon(folder, phone_photo, mosquitto)
+    yield daemon
+    if daemon.process is not None and daemon.process.poll() is None:
+        daemon.process.kill()
+        daemon.process.wait()

@@ -10,7 +10,6 @@ from edge.output import OutputUnwritable
 from edge.policy.judge import Ended
 from edge.uplink.messages import (
     Capture,
-    ClockQuality,
     ClosedData,
     ClosedEvent,
     Model,
@@ -21,6 +20,7 @@ from edge.uplink.messages import (
     encode,
 )
 from edge.uplink.signals import Received
+from edge.uplink.wire import ClockQuality
 
 ROOT = "deskwatch/v1/demo/desk-1"
 AT = "2026-03-02T09:00:00.000Z"
@@ -29,7 +29,9 @@ MODEL = Model(name="m", sha256="0" * 64)
 COMMON = {
     "unit": "desk-1",
     "tenant": "demo",
+    "epoch": "e" * 32,
     "seq": 1,
+    "monotonic_s": 3.0,
     "boot_id": "b",
     "clock": ClockQuality.SYNCHRONISED,
     "policy_version": 1,

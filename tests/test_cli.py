@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,15 @@ def test_a_reader_that_goes_away_is_no_noise(arguments):
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (2, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_output_is_no_fault_of_ours(closed):
+    watch = [COMMAND, "operator", "watch", "--broker", "127.0.0.1:1", "--no-tls", "--tenant", "acme"]
+    line = shlex.join(map(str, watch))
+    done = subprocess.run(["sh", "-c", f"{line} {closed}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2  # nobody listens there; Python's own word for a fault is 1
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from edge.capture.picamera import PiCamera
 from edge.clock import SteppedClock
 from edge.config import CameraTable, ConfigError, read_config
+from edge.parts import broker_config, make_camera
 from edge.policy.document import read_policy
-from edge.unit import broker_config, make_camera
 from edge.vision.model_file import DEFAULT_CARD
 
 EXAMPLE = resources.files("edge.defaults").joinpath("unit.toml").read_text("utf-8")

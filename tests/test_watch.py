@@ -6,21 +6,32 @@ import datetime as dt
 import functools
 import itertools
 import random
+import threading
 from dataclasses import dataclass, field
 from threading import Event
 
+import msgspec
 import numpy as np
 import pytest
 
+from edge.breaks import Breaks
+from edge.capture.frame import CameraLost
 from edge.capture.standin import Fault, StandInCamera
-from edge.clock import SteppedClock
+from edge.clock import SteppedClock, SystemClock
 from edge.policy.document import Policy, parse_policy
 from edge.policy.judge import Closed, Ended, Opened
+from edge.requests import Requests
+from edge.uplink.activity import Beats
+from edge.uplink.command_messages import Activity, encode_activity
 from edge.uplink.messages import Capture
+from edge.uplink.signals import Received
+from edge.uplink.topics import Topics
+from edge.uplink.wire import timestamp
 from edge.vision.detector import Detector
 from edge.vision.model_file import DEFAULT_CARD, find_card
 from edge.vision.standin import ColourDetector
 from edge.watch import Watch
+from edge.watching import Evidence
 
 RED, GREEN = (220, 20, 20), (20, 220, 20)
 LABELS = {RED: "cell phone", GREEN: "person"}
@@ -108,9 +119,44 @@ class Rig:
         self.policy = document or policy()
         if until_s is not None:
             self.told.stop_when = lambda: self.clock.now_s() >= until_s
-        self.watch = Watch(
-            self.camera, self.detector, lambda: self.policy, self.told, self.clock, random.Random(seed)
+        self.breaks = Breaks(self.clock, lambda: self.policy.breaks.max_s, self.break_changed)
+        self.requests = Requests(self.breaks, self.clock)
+        self.beats = Beats(self.clock, lambda: True)
+        self.watch = self.make(seed)
+
+    def make(self, seed=1):
+        return Watch(
+            self.camera,
+            self.detector,
+            lambda: self.policy,
+            self.told,
+            self.clock,
+            random.Random(seed),
+            beats=self.beats,
+            requests=self.requests,
         )
+
+    def break_changed(self, change, now):
+        self.told.log.append(
+            (self.clock.now_s(), "break", "started" if change.end is None else "ended", change)
+        )
+
+    def at(self, *plan):
+        """Do each (seconds, what) of the plan once its time has come, in the loop's own turns."""
+        plan, stop_when = list(plan), self.told.stop_when
+
+        def step():
+            while plan and self.clock.now_s() >= plan[0][0]:
+                plan.pop(0)[1]()
+            return stop_when is not None and stop_when()
+
+        self.told.stop_when = step
+        return self
+
+    def beat(self):
+        at = timestamp(self.clock.now_at())
+        topic = Topics("acme", "cam-1").activity
+        self.beats.take(Received(topic, 1, retain=False, payload=encode_activity(Activity(at=at))))
 
     def run(self):
         self.watch.run(self.told.stop)
@@ -361,3 +407,382 @@ def test_a_watch_that_is_told_to_stop_stops_within_a_turn():
     rig.run()
     assert rig.watch.counts.frames == 0
     assert rig.told.captures == [Capture.STOPPED]
+
+
+SPOT = '{"mode": "spot", "mean_interval_s": 600, "burst_s": 10}'
+PHONE = '{"id": "phone", "kind": "object", "labels": ["cell phone"], "hold_s": 2, "release_s": 3}'
+IDLE = '{"id": "idle", "kind": "activity", "quiet_s": 60, "release_s": 2}'
+
+
+def test_on_a_break_the_camera_is_closed_until_it_ends():
+    rig = Rig(lambda n: desk(number=n), until_s=120)
+    rig.at((10.0, lambda: rig.requests.start_break("lunch")), (70.0, lambda: rig.requests.end_break("")))
+    rig.run()
+    assert rig.told.captures == [Capture.WATCHING, Capture.BREAK, Capture.WATCHING, Capture.STOPPED]
+    assert [entry[3] for entry in rig.told.of("capture")] == ["", "lunch", "", ""]
+    # The loop looks at its watch at least once a minute; nobody wakes it here but the clock.
+    assert [entry for entry in rig.camera.record if not entry.startswith("frame")] == [
+        "open",
+        "close",
+        "open",
+        "close",
+    ]
+    assert [entry[2] for entry in rig.told.of("break")] == ["started", "ended"]
+    # Ten frames a second: 10 s before, 50 s behind.
+    assert rig.watch.counts.frames == pytest.approx(600, abs=10)
+
+
+def test_a_break_ends_by_itself_after_the_policys_time():
+    rig = Rig(lambda n: desk(number=n), policy(more='"breaks": {"max_s": 300},'), until_s=400)
+    rig.at((10.0, lambda: rig.requests.start_break(""))).run()
+    ((_, _, _, started), (ended_s, _, _, ended)) = rig.told.of("break")
+    assert started.on.started_s == pytest.approx(10.0, abs=0.11)
+    assert ended_s - started.on.started_s == pytest.approx(300.0, abs=0.01)
+    assert ended.end.by == "time"
+    assert rig.told.captures[-2:] == [Capture.WATCHING, Capture.STOPPED]
+
+
+@pytest.mark.parametrize("jump_s", [-365 * 86400, 365 * 86400])
+def test_a_wall_clock_that_jumps_neither_ends_nor_lengthens_a_break(jump_s):
+    always = policy(more='"breaks": {"max_s": 300},')
+    always = msgspec.structs.replace(
+        always, issued_at=MONDAY.replace(year=2020), expires_at=MONDAY.replace(year=2040)
+    )
+    rig = Rig(lambda n: desk(number=n), always, until_s=400)
+    now_at = rig.clock.now_at
+    ahead_s = [0.0]
+    rig.clock.now_at = lambda: now_at() + dt.timedelta(seconds=ahead_s[0])
+    rig.at((10.0, lambda: rig.requests.start_break("")), (20.0, lambda: ahead_s.__setitem__(0, jump_s))).run()
+    (_, (ended_s, _, _, ended)) = rig.told.of("break")
+    assert ended_s == pytest.approx(310.0, abs=0.2)
+    assert ended.end.lasted_s == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize("when", ["taken", "looked at"])
+def test_a_frame_in_flight_when_the_break_starts_is_discarded(when):
+    """The twentieth second's frame would confirm the phone."""
+    rig = Rig(lambda n: desk(phone=True, number=n), policy(rules=PHONE), until_s=60)
+    at_s = 2.0
+
+    def now_or_never():
+        if rig.clock.now_s() >= at_s - 0.05 and rig.breaks.begun == 0:
+            rig.requests.start_break("")
+
+    viewed = []
+    view = rig.detector.view
+    rig.detector.view = lambda *picture: (viewed.append(rig.clock.now_s()), view(*picture))[1]
+    if when == "taken":
+        scene = rig.camera._scene
+        rig.camera._scene = lambda n: (now_or_never(), scene(n))[1]
+    else:
+        detect = rig.detector.detect
+        rig.detector.detect = lambda view: (now_or_never(), detect(view))[1]
+        rig.camera._scene = lambda n: np.roll(desk(phone=True, number=n), n, axis=0)  # the gate lets all by
+    rig.run()
+    assert rig.breaks.begun == 1
+    assert rig.told.of("opened") == []
+    assert rig.told.captures == [Capture.WATCHING, Capture.BREAK, Capture.STOPPED]
+    last = next(index for index, entry in enumerate(rig.camera.record) if entry == "close")
+    assert all(not entry.startswith("frame") for entry in list(rig.camera.record)[last:])
+    assert rig.watch.counts.frames == 20
+    # One that was only taken is not even looked at.
+    assert len(viewed) == (20 if when == "taken" else 21)
+    without = Rig(lambda n: desk(phone=True, number=n), policy(rules=PHONE), until_s=2.2).run()
+    assert [entry[2] for entry in without.told.of("opened")] == ["phone"]
+
+
+def test_a_frame_of_a_break_that_is_over_already_is_discarded_too():
+    rig = Rig(lambda n: desk(number=n), frames=30)
+    scene = rig.camera._scene
+
+    def blink(number):
+        if number == 10:
+            rig.requests.start_break("")
+            rig.requests.end_break("")
+        return scene(number)
+
+    rig.camera._scene = blink
+    rig.run()
+    assert rig.watch.counts.frames == 29
+    assert [entry[2] for entry in rig.told.of("break")] == ["started", "ended"]
+
+
+@pytest.mark.parametrize("ends_in", ["the break", "the watch"])
+def test_a_break_neither_closes_nor_opens_nor_lengthens_an_infraction(ends_in):
+    """The phone lies there from the start; it is open at 2 s, and the break is from 20 to 320 s."""
+    gone_s = 100.0 if ends_in == "the break" else 340.0
+    rig = Rig(None, policy(rules=PHONE), until_s=400)
+    rig.camera._scene = lambda n: desk(phone=rig.clock.now_s() < gone_s, number=n)
+    rig.at((20.0, lambda: rig.requests.start_break("")), (320.0, lambda: rig.requests.end_break(""))).run()
+    ((opened_s, _, rule, _),) = rig.told.of("opened")
+    assert (rule, opened_s) == ("phone", pytest.approx(2.0, abs=0.2))
+    ((closed_s, _, _, closed),) = rig.told.of("closed")
+    assert closed_s > 320.0
+    assert closed.reason is Ended.ENDED
+    seen_s = 20.0 if ends_in == "the break" else 40.0
+    assert closed.duration_s == pytest.approx(seen_s, abs=0.5)
+
+
+def test_a_break_that_outlasts_the_shift_leaves_the_end_to_the_shift():
+    short = policy(rules=PHONE, shift='"start": "12:00", "end": "12:02"')
+    rig = Rig(lambda n: desk(phone=True, number=n), short, until_s=600)
+    rig.at((20.0, lambda: rig.requests.start_break("")), (300.0, lambda: rig.requests.end_break(""))).run()
+    ((closed_s, _, _, closed),) = rig.told.of("closed")
+    assert closed_s >= 300.0
+    assert (closed.reason, closed.duration_s) == (Ended.OFF_SHIFT, pytest.approx(20.0, abs=0.3))
+    assert rig.told.captures == [Capture.WATCHING, Capture.BREAK, Capture.OFF_SHIFT, Capture.STOPPED]
+
+
+def test_a_camera_that_fails_as_the_break_begins_closes_nothing():
+    rig = Rig(lambda n: desk(phone=True, number=n), policy(rules=PHONE), until_s=200)
+
+    @contextlib.contextmanager
+    def dying(_timeout_s):
+        rig.requests.start_break("")
+        raise CameraLost("pulled out")
+        yield
+
+    def pull():
+        rig.camera.frame = dying
+
+    rig.at((20.0, pull)).run()
+    assert rig.watch.counts.camera_faults == 0
+    assert Capture.CAMERA_FAULT not in rig.told.captures
+    assert [entry[3].reason for entry in rig.told.of("closed")] == [Ended.STOPPED]
+
+
+def test_idle_opens_with_a_quiet_source_and_closes_at_the_next_beat():
+    rig = Rig(lambda n: desk(number=n), policy(rules=IDLE), until_s=120)
+    rig.at((5.0, rig.beat), (100.0, rig.beat)).run()
+    ((opened_s, _, rule, jpeg),) = rig.told.of("opened")
+    assert (rule, jpeg) == ("idle", None)
+    assert opened_s == pytest.approx(65.0, abs=0.2)
+    ((closed_s, _, _, closed),) = rig.told.of("closed")
+    assert closed.reason is Ended.ENDED
+    assert closed_s == pytest.approx(102.0, abs=0.3)  # behind the rule's release
+
+
+def test_no_idle_with_no_source():
+    rig = Rig(lambda n: desk(number=n), policy(rules=IDLE), until_s=100).run()
+    assert rig.told.of("opened") == []
+
+
+def test_no_idle_while_the_broker_is_out_of_reach():
+    rig = Rig(lambda n: desk(number=n), policy(rules=IDLE), until_s=100)
+    rig.at((5.0, rig.beat), (30.0, lambda: rig.beats.link(connected=False))).run()
+    assert rig.told.of("opened") == []
+
+
+def test_a_break_is_no_quiet():
+    rig = Rig(lambda n: desk(number=n), policy(rules=IDLE), until_s=400)
+    rig.at(
+        (5.0, rig.beat),
+        (25.0, lambda: rig.requests.start_break("")),
+        (325.0, lambda: rig.requests.end_break("")),
+    ).run()
+    # Twenty seconds were quiet before it, so forty behind it are enough.
+    ((opened_s, _, _, _),) = rig.told.of("opened")
+    assert opened_s == pytest.approx(365.0, abs=0.3)
+
+
+def test_the_night_is_no_quiet():
+    day = policy(rules=IDLE, shift='"start": "12:00", "end": "12:01"')
+    rig = Rig(lambda n: desk(number=n), day, until_s=86400 + 59)
+    rig.at((30.0, rig.beat)).run()
+    # Thirty quiet seconds this evening, and thirty tomorrow at noon.
+    ((opened_s, _, _, _),) = rig.told.of("opened")
+    assert opened_s == pytest.approx(86400 + 30.0, abs=0.3)
+
+
+def look(rig, answers):
+    return lambda: rig.requests.look_now(lambda what: answers.append((rig.clock.now_s(), what)))
+
+
+def test_a_look_now_is_answered_by_the_next_frame_with_an_inference_of_its_own():
+    answers = []
+    rig = Rig(lambda n: desk(phone=True, number=n), until_s=60)
+    rig.at((30.0, look(rig, answers))).run()
+    ((at_s, result),) = answers
+    assert at_s == pytest.approx(30.0, abs=0.21)
+    assert [(seen.label, seen.count) for seen in result.seen] == [("cell phone", 1), ("person", 1)]
+    assert (result.capture, result.blind) == ("watching", ())
+    assert result.frame_at == timestamp(MONDAY + dt.timedelta(seconds=at_s))
+    before = Rig(lambda n: desk(phone=True, number=n), until_s=60).run()
+    assert rig.detector.invocations == before.detector.invocations + 1
+
+
+def test_a_look_now_through_a_covered_lens_says_so():
+    answers = []
+    rig = Rig(lambda n: np.full((240, 320, 3), 12, np.uint8), until_s=60)
+    rig.at((30.0, look(rig, answers))).run()
+    ((_, result),) = answers
+    assert (result.capture, result.seen) == ("blocked", ())
+    assert result.blind
+
+
+def test_a_look_now_between_checks_begins_one_and_finds_what_there_is():
+    answers = []
+    rig = Rig(lambda n: desk(phone=True, number=n), policy(rules=PHONE, watch=SPOT), until_s=90, seed=3)
+    rig.at((10.0, look(rig, answers))).run()
+    assert rig.told.captures[:3] == [Capture.BETWEEN_CHECKS, Capture.WATCHING, Capture.BETWEEN_CHECKS]
+    ((at_s, result),) = answers
+    began_s = rig.told.of("capture")[1][0]
+    assert at_s == began_s
+    assert [seen.label for seen in result.seen] == ["cell phone"]
+    assert [entry[2] for entry in rig.told.of("opened")] == ["phone"]
+    # It lasts as long as any check.
+    assert rig.told.of("capture")[2][0] - began_s == pytest.approx(10.0, abs=0.3)
+
+
+@pytest.mark.parametrize("why", ["off-shift", "on-break", "expired"])
+def test_no_look_is_taken_when_none_may_be(why):
+    answers = []
+    night = policy(shift='"start": "20:00", "end": "21:00"')
+    start_at = dt.datetime(2027, 1, 1, 12, tzinfo=dt.UTC) if why == "expired" else MONDAY
+    rig = Rig(lambda n: desk(number=n), night if why == "off-shift" else None, until_s=120, start_at=start_at)
+    if why == "on-break":
+        rig.requests.start_break("")
+    rig.at((50.0, look(rig, answers))).run()
+    ((_, problem),) = answers
+    assert problem.code == ("on-break" if why == "on-break" else "off-shift")
+    assert "open" not in rig.camera.record
+
+
+def test_a_look_that_the_camera_cannot_take_is_given_up_after_ten_seconds():
+    answers = []
+    rig = Rig(lambda n: desk(number=n), until_s=60)
+    rig.camera.fail(Fault.STALLED, at_frame=100)
+    rig.at((20.0, look(rig, answers))).run()
+    ((at_s, problem),) = answers
+    assert problem.code == "no-frame"
+    assert at_s >= 30.0
+
+
+def test_a_look_that_is_asked_for_as_the_unit_stops_is_answered():
+    answers = []
+    rig = Rig(lambda n: desk(number=n))
+    rig.told.stop.set()
+    look(rig, answers)()
+    rig.run()
+    assert [what.code for _, what in answers] == ["failed"]
+
+
+def test_a_new_policy_of_spot_checks_begins_with_one_to_prove_itself():
+    rig = Rig(lambda n: desk(number=n), until_s=60)
+    spot = policy(watch='{"mode": "spot", "mean_interval_s": 20000, "burst_s": 10}')
+
+    def change():
+        rig.policy = spot
+
+    rig.at((5.0, change)).run()
+    evidence = rig.watch.evidence
+    assert evidence.policy is spot
+    assert 5.0 <= evidence.inference_s <= evidence.frame_s <= 15.2
+    assert not evidence.off
+    assert rig.camera.record.count("close") >= 2  # and then the camera is closed until the next check
+
+
+def test_what_proves_a_policy_is_of_that_policy_alone():
+    rig = Rig(lambda n: desk(number=n), until_s=20)
+    first, second, third = rig.policy, policy(), policy(shift='"start": "20:00", "end": "21:00"')
+    proofs = []
+
+    def change(to):
+        def step():
+            proofs.append(rig.watch.evidence)
+            rig.policy = to
+
+        return step
+
+    assert rig.watch.evidence == Evidence(first)
+    rig.at((5.0, change(second)), (10.0, change(third))).run()
+    proofs.append(rig.watch.evidence)
+    assert [proof.policy is wanted for proof, wanted in zip(proofs, (first, second, third), strict=True)] == [
+        True
+    ] * 3
+    for proof, since_s in zip(proofs[:2], (0.0, 5.0), strict=True):
+        assert since_s <= proof.inference_s <= proof.frame_s
+        assert not proof.off
+    # Off shift no frame is taken: the model has looked at a black picture, once.
+    assert (proofs[2].frame_s, proofs[2].off) == (None, True)
+    assert 10.0 <= proofs[2].inference_s < 10.3
+
+
+@pytest.mark.parametrize("off", ["off shift", "on a break"])
+def test_a_policy_that_does_not_look_now_proves_itself_once_without_the_camera(off):
+    night = policy(shift='"start": "20:00", "end": "21:00"')
+    rig = Rig(lambda n: desk(number=n), night if off == "off shift" else None, until_s=600)
+    if off == "on a break":
+        rig.requests.start_break("")
+    looked = []
+    detect = rig.detector.detect
+    rig.detector.detect = lambda view: (looked.append(view.content.max()), detect(view))[1]
+    rig.run()
+    assert looked == [0]
+    assert "open" not in rig.camera.record
+    assert rig.watch.evidence.off
+    assert rig.watch.counts.inferences == 0
+
+
+class Asleep:
+    """A watch in a thread on the real clock, off shift: it sleeps for a minute at a time."""
+
+    def __init__(self):
+        self.stop, self.captures, self.changed = threading.Event(), [], threading.Condition()
+        self.clock = SystemClock(self.stop)
+        self.document = policy(shift=far_shift())
+        self.breaks = Breaks(self.clock, lambda: 1800.0, lambda change, now: None)
+        self.requests = Requests(self.breaks, self.clock)
+        camera = StandInCamera(SteppedClock(MONDAY), lambda n: desk(number=n))
+        detector = ColourDetector(LABELS)
+        self.watch = Watch(
+            camera,
+            detector,
+            lambda: self.document,
+            self,
+            self.clock,
+            random.Random(1),
+            requests=self.requests,
+        )
+        self.thread = threading.Thread(target=self.watch.run, args=(self.stop,))
+
+    def __enter__(self):
+        self.thread.start()
+        self.until(Capture.OFF_SHIFT)
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+    def capture(self, capture, reason):
+        with self.changed:
+            self.captures.append(capture)
+            self.changed.notify_all()
+
+    def turn(self):
+        pass
+
+    def until(self, capture):
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.captures[-1:] == [capture], 30), self.captures
+
+
+def far_shift():
+    """A shift that is hours away from now."""
+    hour = (dt.datetime.now(dt.UTC).hour + 12) % 24
+    return f'"start": "{hour:02d}:00", "end": "{hour:02d}:30"'
+
+
+def test_a_watch_that_sleeps_wakes_for_a_break_its_end_and_a_look():
+    """Each within 30 s, where the sleep is of 60."""
+    with Asleep() as unit:
+        unit.requests.start_break("lunch")
+        unit.until(Capture.BREAK)
+        unit.requests.end_break("")
+        unit.until(Capture.OFF_SHIFT)
+        answered, answers = threading.Event(), []
+        unit.requests.look_now(lambda what: (answers.append(what), answered.set()))
+        assert answered.wait(9)  # before it would be given up
+        assert answers[0].code == "off-shift"

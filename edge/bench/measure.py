@@ -16,8 +16,9 @@ from edge.capture.replay import ReplayCamera
 from edge.clock import SteppedClock
 from edge.offline import Offline
 from edge.policy.document import PERSON, Policy, parse_policy
-from edge.uplink.messages import Model, Topics
-from edge.uplink.report import Origin
+from edge.uplink.event_records import Origin
+from edge.uplink.messages import Model
+from edge.uplink.topics import Topics
 from edge.vision.detector import Detector
 from edge.vision.interpreter import TfliteInterpreter
 from edge.watch import Watch

@@ -16,9 +16,13 @@ from msgspec import Meta
 
 from edge.border import locate, read_bounded
 from edge.errors import EdgeError
+from edge.policy.broker import Broker
+from edge.policy.floor import BREAK_MIN_S, first_below, value_at, why_below
+from edge.policy.floor import PERSON as PERSON  # noqa: PLC0414  one of the document's own words
+from edge.policy.floor import RETAIN_MAX_DAYS as RETAIN_MAX_DAYS  # noqa: PLC0414
 
 MAX_POLICY_BYTES = 64_000
-RETAIN_MAX_DAYS = 20
+SCHEMA = "policy/1"
 
 _RULE_ID = "1 to 64 lower-case letters, digits and -, the first no -"
 _UNIT_ID = "* or a unit's id: 1 to 64 letters, digits, . _ and -"
@@ -39,8 +43,6 @@ DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Cause = Literal["covered", "defocused", "moved", "frozen"]
 CAUSES: tuple[Cause, ...] = ("covered", "defocused", "moved", "frozen")
 Point = tuple[Share, Share]
-PERSON = "person"
-"""The label that `people` rules count."""
 Polygon = Annotated[tuple[Point, ...], Meta(min_length=3, max_length=32)]
 
 
@@ -55,6 +57,18 @@ class PolicyError(EdgeError):
 
 class PolicyMissing(PolicyError):
     """There is no policy to read: put one there (edge/defaults/policy.json is one), or correct the path."""
+
+
+class SchemaUnknown(PolicyError):
+    """This firmware does not read this kind of document: write it as policy/1, or update the firmware."""
+
+
+class BelowFloor(PolicyError):
+    """The policy asks for less privacy than the firmware grants: take that out; nobody can sign it away."""
+
+
+class LabelUnserved(PolicyError):
+    """A rule asks for what the unit's model does not know: name a label of its card, or fit another model."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,7 +113,7 @@ class Spot(_Part, frozen=True, kw_only=True, tag_field="mode", tag="spot"):
 class Breaks(_Part, frozen=True, kw_only=True):
     """How long a break lasts before watching resumes by itself. Its start can never be refused."""
 
-    max_s: Annotated[float, Meta(ge=300.0, le=28_800.0)] = 1_800.0
+    max_s: Annotated[float, Meta(ge=BREAK_MIN_S, le=28_800.0)] = 1_800.0
 
 
 class Thumbnail(_Part, frozen=True, kw_only=True):
@@ -226,6 +240,8 @@ class Policy(_Part, frozen=True, kw_only=True):
     """Polygons, x and y in 0–1 of the frame, made black before anything looks at it."""
     rules: Annotated[tuple[Rule, ...], Meta(min_length=1, max_length=64)]
     thumbnail: Thumbnail = Thumbnail()
+    broker: Broker | None = None
+    """Where to connect; where not given, as unit.toml says."""
 
     def __post_init__(self) -> None:
         if self.expires_at <= self.issued_at:
@@ -251,17 +267,29 @@ class Policy(_Part, frozen=True, kw_only=True):
 
 
 def parse_policy(document: bytes) -> Policy:
-    """Return the policy in a JSON `document`. Raises PolicyError with the path of the first mistake."""
+    """Return the policy in a JSON `document`.
+
+    Raises PolicyError with the path of the first mistake; SchemaUnknown and BelowFloor are such.
+    """
     if len(document) > MAX_POLICY_BYTES:
         raise PolicyError("$", f"wanted at most {MAX_POLICY_BYTES} bytes, got {len(document)}")
     try:
         raw = msgspec.json.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PolicyError("$", f"wanted a JSON document, got something else: {error}") from error
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if isinstance(schema, str) and schema != SCHEMA:
+        raise SchemaUnknown("$.schema", f"wanted {SCHEMA!r}, got {schema[:80]!r}")
     try:
-        return msgspec.convert(raw, Policy)
+        policy = msgspec.convert(raw, Policy)
     except msgspec.ValidationError as error:
-        raise PolicyError(*locate(str(error), Policy, raw)) from error
+        path, problem = locate(str(error), Policy, raw)
+        if (why := why_below(path, value_at(raw, path))) is not None:
+            raise BelowFloor(path, f"{problem}: {why}") from error
+        raise PolicyError(path, problem) from error
+    if (below := first_below(raw)) is not None:
+        raise BelowFloor(*below)
+    return policy
 
 
 def read_policy(path: Path) -> Policy:
@@ -278,7 +306,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def check_labels(policy: Policy, labels: Collection[str]) -> None:
-    """Raise PolicyError for the first rule that a model with these `labels` cannot serve."""
+    """Raise LabelUnserved for the first rule that a model with these `labels` cannot serve."""
     known = ", ".join(sorted(labels))
     for index, rule in enumerate(policy.rules):
         match rule:
@@ -286,10 +314,10 @@ def check_labels(policy: Policy, labels: Collection[str]) -> None:
                 for place, label in enumerate(rule.labels):
                     if label not in labels:
                         path = f"$.rules[{index}].labels[{place}]"
-                        raise PolicyError(path, f"wanted a label of the model ({known}), got {label!r}")
+                        raise LabelUnserved(path, f"wanted a label of the model ({known}), got {label!r}")
             case PeopleRule() if PERSON not in labels:
                 problem = f"wanted a model that sees a {PERSON!r}, got one that sees: {known}"
-                raise PolicyError(f"$.rules[{index}]", problem)
+                raise LabelUnserved(f"$.rules[{index}]", problem)
             case _:
                 pass
 

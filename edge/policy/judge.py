@@ -37,11 +37,17 @@ class Ended(enum.StrEnum):
     """Why an infraction closed."""
 
     ENDED = "ended"
+    """It was not seen for the rule's `release_s`."""
     LOST_SIGHT = "lost-sight"
+    """For 30 s nobody could tell."""
     OFF_SHIFT = "off-shift"
+    """The shift, or the policy, ended."""
     POLICY_CHANGED = "policy-changed"
+    """A new policy took over."""
     STOPPED = "stopped"
+    """The unit was stopped."""
     RESTARTED = "restarted"
+    """The unit died while it was open: it lasted at least as long as is told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ class Off(enum.StrEnum):
 
     OFF_SHIFT = "off-shift"
     BETWEEN_CHECKS = "between-checks"
+    BREAK = "break"
     POLICY_EXPIRED = "policy-expired"
     POLICY_NOT_YET = "policy-not-yet-valid"
 
@@ -59,12 +60,24 @@ class Look:
 
 
 def schedule(
-    state: ScheduleState, policy: Policy, now_at: dt.datetime, now_s: float, chance: float, *, undecided: bool
+    state: ScheduleState,
+    policy: Policy,
+    now_at: dt.datetime,
+    now_s: float,
+    chance: float,
+    *,
+    undecided: bool,
+    break_left_s: float | None = None,
+    asked: bool = False,
 ) -> tuple[ScheduleState, Look]:
     """Return the new state and whether to look now.
 
-    `chance` is uniform in [0, 1) and fresh at each call; `undecided` says that a rule waits for its verdict.
+    `chance` is uniform in [0, 1) and fresh at each call; `undecided` says that a rule waits for its verdict;
+    `break_left_s` is how long the worker's break goes on; `asked` begins a spot check now. Neither a break
+    nor a check that is asked for tells when the next comes: the wait is drawn anew, and it has no memory.
     """
+    if break_left_s is not None:
+        return None, _off(Off.BREAK, now_at, break_left_s)
     if now_at >= policy.expires_at:
         return None, _off(Off.POLICY_EXPIRED, now_at, RECHECK_S)
     if now_at < policy.issued_at:
@@ -76,7 +89,8 @@ def schedule(
     end_at = min(window.end_at, policy.expires_at)
     if not isinstance(policy.watch, Spot):
         return None, Look(None, end_at)
-    return _spot(state, policy, policy.watch, (now_at, now_s, end_at), chance, undecided=undecided)
+    now = now_at, now_s, end_at
+    return _spot(state, policy, policy.watch, now, chance, undecided=undecided, asked=asked)
 
 
 def _spot(
@@ -87,19 +101,20 @@ def _spot(
     chance: float,
     *,
     undecided: bool,
+    asked: bool,
 ) -> tuple[ScheduleState, Look]:
     """Alternate waits of exponential length with bursts: memoryless, so no check foretells the next."""
     now_at, now_s, end_at = now
     match state:
         case Burst(until_s, limit_s) if now_s < until_s or (undecided and now_s < limit_s):
             return state, Look(None, end_at)
-        case Waiting(until_s) if now_s < until_s:
+        case Waiting(until_s) if now_s < until_s and not asked:
             return state, _off(Off.BETWEEN_CHECKS, now_at, until_s - now_s)
-        case Waiting():
+        case _ if asked or isinstance(state, Waiting):
             longest_s = max(LOST_SIGHT_S, *(max(rule.hold_s, rule.release_s) for rule in policy.rules))
             burst = Burst(now_s + watch.burst_s, now_s + watch.burst_s + longest_s)
             return burst, Look(None, end_at)
-        case _:
+        case _:  # off before, or a check that is over
             wait_s = -watch.mean_interval_s * math.log1p(-chance)
             return Waiting(now_s + wait_s), _off(Off.BETWEEN_CHECKS, now_at, wait_s)
 

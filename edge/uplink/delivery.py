@@ -1,227 +1,168 @@
 """Delivering over one connection: the state first, then the spool in order, a window at a time."""
 
-import datetime as dt
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from threading import Event
 
 import msgspec
 
-from edge.clock import Clock
-from edge.policy.document import RETAIN_MAX_DAYS
+from edge.uplink.draining import Draining
+from edge.uplink.flight import Flight, Sent
 from edge.uplink.link import Connection
-from edge.uplink.messages import STATE_CONTENT_TYPE, Capture, State, encode, timestamp
-from edge.uplink.records import Spooled, SpoolError
-from edge.uplink.signals import Acked, Connected, Dismissed, LinkError, Lost, Publication
-from edge.uplink.spool import Spool
+from edge.uplink.messages import State
+from edge.uplink.outbox import Letter
+from edge.uplink.shared import Shared
+from edge.uplink.signals import (
+    Acked,
+    Arrived,
+    Connected,
+    Dismissed,
+    LinkError,
+    Lost,
+    Publication,
+    Received,
+    Stalled,
+    Subscribed,
+)
+from edge.uplink.state_post import StatePost
+from edge.uplink.twin_messages import Reported, encode_reported
+from edge.uplink.wire import JSON
 
 WINDOW = 16
 """At most so many unacknowledged messages, fewer where the broker's Receive Maximum is lower."""
+TURN_S = 0.8
+"""The longest wait of the uplink's thread: whoever is promised a turn a second gets it."""
 FAREWELL_S = 2.0
-"""How long a stopping unit waits for the broker to take its last state."""
-BREAKS = 3
-"""A message that breaks so many connections in a row is set aside."""
+"""How long a unit that leaves waits for the broker to take its last state."""
 PROMPT_S = 5.0
 """A break that comes later after a publish is not that publish's doing."""
-_SECOND = dt.timedelta(seconds=1)
-_EXPIRY_MAX_S = RETAIN_MAX_DAYS * 24 * 3600  # whatever the clock says when it is wrong
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A message that may be what breaks the connections: sent, first unacknowledged, and then a break."""
-
-    position: int
-    breaks: int
-    """In a row, with nothing of the spool acknowledged between them."""
-
-    @classmethod
-    def after(cls, before: "Suspect | None", position: int) -> "Suspect":
-        """Return the suspect of a break, given the one of the break before it."""
-        return cls(position, before.breaks + 1 if before and before.position == position else 1)
-
-
-class Ledger:
-    """What the broker said of messages, until the spool knows it too. Outlives a connection.
-
-    When the disk is full the spool cannot forget what was delivered; it is told again later, and until then
-    nothing of it is sent a second time.
-    """
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._unsettled: dict[int, str | None] = {}
-        self._failing = False
-        self.suspect: Suspect | None = None
-        self.delivered = 0
-        self.refused = 0
-
-    def __contains__(self, position: int) -> bool:
-        return position in self._unsettled
-
-    def take(self, position: int) -> None:
-        """Note that the broker has the message."""
-        self._unsettled[position] = None
-        self.suspect = None
-        self.delivered += 1
-
-    def refuse(self, position: int, reason: str) -> None:
-        """Note that the broker will not have it."""
-        self._unsettled[position] = reason
-        self.suspect = None
-        self.refused += 1
-
-    def settle(self) -> None:
-        """Tell the spool; where it fails, keep it for the next time."""
-        if not self._unsettled:
-            return
-        try:
-            self._spool.release([at for at, reason in self._unsettled.items() if reason is None])
-            for position, reason in self._unsettled.items():
-                if reason is not None:
-                    self._spool.set_aside(position, reason)
-        except SpoolError as error:
-            if not self._failing:
-                _log.warning("the spool cannot be told what was delivered: %s", error)
-            self._failing = True
-            return
-        self._failing = False
-        self._unsettled.clear()
-
-
-class StatePost:
-    """Makes the `state` messages of one connection: its birth, changes, offline and will."""
-
-    def __init__(self, topic: str, session: int, connection: int, clock: Clock) -> None:
-        self._topic = topic
-        self._session = session
-        self._connection = connection
-        self._clock = clock
-
-    def online(self, state: State) -> Publication:
-        """Return the birth, or a change."""
-        return self._publication(state)
-
-    def will(self, state: State) -> Publication:
-        """Return what the broker says of a unit that goes away without a word."""
-        gone = msgspec.structs.replace(
-            state,
-            online=False,
-            capture=Capture.UNKNOWN,
-            reason="connection lost",
-            at=timestamp(self._clock.now_at()),
-        )
-        return self._publication(gone)
-
-    def offline(self, state: State) -> Publication:
-        """Return the last word of a unit that stops; the reason stays where `state` has stopped already."""
-        stopped = state.capture is Capture.STOPPED and state.reason
-        gone = msgspec.structs.replace(
-            state,
-            online=False,
-            capture=Capture.STOPPED,
-            reason=state.reason if stopped else "the unit was stopped",
-            at=timestamp(self._clock.now_at()),
-        )
-        return self._publication(gone)
-
-    def _publication(self, state: State) -> Publication:
-        numbered = msgspec.structs.replace(state, session=self._session, connection=self._connection)
-        return Publication(self._topic, encode(numbered), STATE_CONTENT_TYPE, retain=True)
 
 
 class Delivery:
     """The state of delivering over one connection."""
 
     def __init__(
-        self,
-        spool: Spool,
-        connection: Connection,
-        welcome: Connected,
-        post: StatePost,
-        ledger: Ledger,
-        clock: Clock,
+        self, shared: Shared, connection: Connection, welcome: Connected, post: StatePost, *, stall_s: float
     ) -> None:
-        self._spool = spool
+        """`stall_s` is how long nothing of what was sent may be acknowledged."""
+        self._shared = shared
         self._connection = connection
-        self._window = min(WINDOW, welcome.receive_maximum)
         self._maximum_packet_bytes = welcome.maximum_packet_bytes
         self._post = post
-        self._ledger = ledger
-        self._clock = clock
-        # By packet identifier, in the order of sending: position (None for a state), and when it was sent.
-        self._in_flight: dict[int, tuple[int | None, float]] = {}
+        self._stall_s = stall_s
+        self._clock = shared.clock
+        self._flight = Flight(min(WINDOW, welcome.receive_maximum))
+        self._draining = Draining(shared, self._flight, self._send_spooled)
+        self._asked: dict[int, str] = {}  # subscriptions that were not answered yet
         self._told: State | None = None
-        self._cursor = 0
-        self._more = True  # the spool may hold more past the cursor
+        self._reported: Reported | None = None
+        self._letter = 0  # the number of the last reply that was sent
+        self._heard_s = self._clock.now_s()  # the last acknowledgement
         self._said_refusal: str | None = None
+        self.took_something = False
+        """Whether the broker acknowledged anything on this connection."""
+        self.subscriptions_refused = 0
 
-    def run(self, wanted: Callable[[], State], stopping: Event, wait_s: float) -> None:
-        """Deliver until `stopping`, then say goodbye. Raises LinkLost, SpoolError."""
+    def run(self, leaving: Callable[[], Publication | None], turn: Callable[[], None]) -> None:
+        """Deliver until `leaving` gives the last word, then say it. Raises LinkLost, SpoolError."""
         try:
-            while not stopping.is_set():
-                self._tell(wanted())
-                self._fill()
-                idle = not self._more or self._room() == 0
-                self._step(wait_s if idle else 0.0)
+            self._subscribe()
+            while (farewell := leaving()) is None:
+                turn()
+                self._tell()
+                self._draining.guarded(self._draining.carry)
+                self._check_stall()
+                self._step(TURN_S if self._draining.idle else 0.0)
         except LinkError as error:
             self._suspect(error)
+            self._draining.guarded(self._shared.ledger.settle)
             raise
-        self._say_goodbye(wanted())
+        self._say_goodbye(farewell)
 
-    def _room(self) -> int:
-        return self._window - len(self._in_flight)
+    # What is asked for and comes down.
 
-    def _tell(self, state: State) -> None:
-        """Publish the state if it says something new. Only the newest counts, so an older one is skipped."""
+    def _subscribe(self) -> None:
+        """Ask for all that the unit listens to, before the first publish."""
+        for topic_filter in self._shared.inbox.filters:
+            self._asked[self._connection.subscribe(topic_filter)] = topic_filter
+        if self._shared.ingester is not None:
+            self._shared.ingester.connected(self._clock.now_s())
+            for topic_filter in self._shared.ingester.inbox.filters:
+                # The flag then tells what was there before from what is said now.
+                self._asked[self._connection.subscribe(topic_filter, as_published=False)] = topic_filter
+
+    def _subscribed(self, answer: Subscribed) -> None:
+        topic_filter = self._asked.pop(answer.mid, "?")
+        if answer.failure is not None:
+            self.subscriptions_refused += 1
+            _log.warning(
+                "the broker refuses the subscription to %s: %s: check its access list",
+                topic_filter,
+                answer.failure,
+            )
+
+    def _arrived(self, message: Received) -> None:
+        """Hand a message on; only then it is acknowledged: a unit that dies meanwhile gets it again."""
+        ingester = self._shared.ingester
+        if ingester is not None and message.topic in ingester.inbox.filters:
+            ingester.inbox.take(message)
+        else:
+            self._shared.inbox.take(message)
+        self._connection.acknowledge(message)
+
+    # What goes up.
+
+    def _tell(self) -> None:
+        """Publish state, report and replies. Of the first two only the newest counts."""
+        outbox = self._shared.outbox
+        state, reported = outbox.state, outbox.reported
         news = self._told is None or msgspec.structs.replace(state, at=self._told.at) != self._told
-        if news and self._room():
-            self._send(self._post.online(state), None)
+        if news and self._flight.room:
+            self._send(self._post.online(state), "state")
             self._told = state
+        if reported is not None and reported != self._reported and self._flight.room:
+            payload = encode_reported(reported)
+            self._send(Publication(self._shared.topics.reported, payload, JSON, retain=True), "report")
+            self._reported = reported
+        self._answer()
 
-    def _fill(self) -> None:
-        """Publish what waits, in order, as far as the window has room."""
-        room = self._room()
-        if not room or not self._more:
-            return
-        now_at = self._clock.now_at()
-        # Expiry goes over the wire in whole seconds: what has less than one left is not worth sending.
-        batch = self._spool.pending(room, after=self._cursor, alive_at=now_at + _SECOND)
-        self._more = len(batch) == room
-        for spooled in batch:
-            if spooled.position not in self._ledger:
-                self._publish(spooled, now_at)
-            self._cursor = spooled.position
+    def _answer(self) -> bool:
+        """Publish replies; return whether all are on their way."""
+        while (letter := self._shared.outbox.next_letter(self._letter)) is not None:
+            if not self._flight.room:
+                return False
+            self._letter = letter.number
+            publication = Publication(self._shared.topics.reply(letter.name), letter.payload, JSON)
+            self._send(publication, f"the reply to {letter.name}", letter=letter)
+        return True
 
-    def _publish(self, spooled: Spooled, now_at: dt.datetime) -> None:
-        message = spooled.message
-        expiry_s: int | None = None
-        if message.expires_at is not None:
-            expiry_s = min(int((message.expires_at - now_at).total_seconds()), _EXPIRY_MAX_S)
-        publication = Publication(
-            message.topic,
-            message.payload,
-            message.content_type,
-            expiry_s=expiry_s,
-            user=(("event_id", message.event_id), ("seq", str(spooled.seq))),
-        )
+    def _send_spooled(self, publication: Publication, position: int) -> None:
+        self._send(publication, f"message {position}", position=position)
+
+    def _send(
+        self,
+        publication: Publication,
+        what: str,
+        *,
+        position: int | None = None,
+        letter: Letter | None = None,
+    ) -> int | None:
+        """Publish, and return the packet identifier; None for what is larger than the broker takes."""
+        sent = Sent(what, self._clock.now_s(), position, letter)
         limit_bytes = self._maximum_packet_bytes
         if limit_bytes is not None and (size := self._connection.packet_bytes(publication)) > limit_bytes:
-            self._refuse(spooled.position, f"packet of {size} bytes, the broker takes {limit_bytes}")
-            return
-        self._send(publication, spooled.position)
-
-    def _send(self, publication: Publication, position: int | None) -> int:
+            self._refuse(sent, f"packet of {size} bytes, the broker takes {limit_bytes}")
+            return None
         mid = self._connection.publish(publication)
-        self._in_flight[mid] = position, self._clock.now_s()
+        self._flight.add(mid, sent)
         return mid
+
+    # What the broker says of it.
 
     def _step(self, wait_s: float) -> None:
         if self._connection.step(wait_s):
-            self._more = True
+            self._draining.woken()
         if (lost := self._hear()) is not None:
             raise lost
 
@@ -229,12 +170,48 @@ class Delivery:
         """Take in what the broker said; return why the connection ended, if it did."""
         lost: LinkError | None = None
         for signal in self._connection.signals():
-            if isinstance(signal, Acked):
-                self._acknowledge(signal)
-            elif isinstance(signal, Lost):
-                lost = lost or signal.error
-        self._ledger.settle()
+            match signal:
+                case Acked():
+                    self._acknowledged(signal)
+                case Subscribed():
+                    self._subscribed(signal)
+                case Arrived():
+                    self._arrived(signal.message)
+                case Lost():
+                    lost = lost or signal.error
+                case _:
+                    pass
         return lost
+
+    def _acknowledged(self, ack: Acked) -> None:
+        if (sent := self._flight.pop(ack.mid)) is None:
+            return
+        now_s = self._heard_s = self._clock.now_s()
+        self._draining.born = True  # the birth is the first, and answers come in order
+        ledger, ingester = self._shared.ledger, self._shared.ingester
+        if ack.failure is not None:
+            self._refuse(sent, ack.failure)
+            return
+        self._draining.progressed = self.took_something = True
+        ledger.last_puback_s = now_s
+        if sent.letter is not None:
+            self._shared.outbox.done(sent.letter)
+        if sent.position is not None:
+            ledger.take(sent.position)
+            if ingester is not None:
+                ingester.waits(now_s)
+
+    def _check_stall(self) -> None:
+        """Leave a broker that answers pings, takes messages and acknowledges none. Raises Stalled."""
+        oldest = self._flight.first
+        if oldest is None:
+            return
+        waited_s = self._clock.now_s() - max(oldest.sent_s, self._heard_s)
+        if waited_s > self._stall_s:
+            raise Stalled(
+                f"the broker has acknowledged none of {len(self._flight)} messages for {waited_s:.0f} s:"
+                " is it out of disk or memory?"
+            )
 
     def _suspect(self, error: LinkError) -> None:
         """Blame a break on the message that the broker came to next: it takes publishes in order.
@@ -244,44 +221,38 @@ class Delivery:
         or did not come as far as the birth, says nothing of a message.
         """
         error = self._hear() or error  # what it said before, acknowledgements too
-        position, sent_s = next(iter(self._in_flight.values()), (None, 0.0))
-        if position is None or isinstance(error, Dismissed) or self._clock.now_s() - sent_s > PROMPT_S:
-            self._ledger.suspect = None
-            return
-        suspect = self._ledger.suspect = Suspect.after(self._ledger.suspect, position)
-        if suspect.breaks >= BREAKS:
-            self._refuse(position, f"{BREAKS} connections in a row ended when it was sent; the last: {error}")
-            self._ledger.settle()
+        first = self._flight.first
+        prompt = first is not None and self._clock.now_s() - first.sent_s <= PROMPT_S
+        if first is None or first.name is None or not prompt or isinstance(error, Dismissed):
+            self._shared.ledger.suspect = None
+        elif (breaks := self._shared.ledger.broke(first.name)) is not None:
+            times = f"{breaks} connections in a row" if breaks > 1 else "a connection"
+            self._refuse(first, f"{times} ended when it was sent; the last: {error}")
+        self._draining.guarded(self._shared.ledger.settle)
 
-    def _acknowledge(self, ack: Acked) -> None:
-        if ack.mid not in self._in_flight:
-            return
-        position, _ = self._in_flight.pop(ack.mid)
-        if ack.failure is not None:
-            self._refuse(position, ack.failure)
-        elif position is not None:
-            self._ledger.take(position)
-
-    def _refuse(self, position: int | None, reason: str) -> None:
-        what = "state" if position is None else f"message {position}"
+    def _refuse(self, sent: Sent, reason: str) -> None:
+        """Let the broker not have it: a message of the spool is set aside, a reply dropped."""
         if reason != self._said_refusal:
-            _log.warning("the broker refuses %s: %s: check its access list and limits", what, reason)
+            _log.warning("the broker refuses %s: %s: check its access list and limits", sent.what, reason)
             self._said_refusal = reason
-        if position is not None:
-            self._ledger.refuse(position, reason)
+        if sent.position is not None:
+            self._shared.ledger.refuse(sent.position, reason)
+        if sent.letter is not None:
+            self._shared.outbox.done(sent.letter, dropped=True)
 
-    def _say_goodbye(self, state: State) -> None:
-        """Publish offline, wait until the broker has it, and disconnect.
+    def _say_goodbye(self, farewell: Publication) -> None:
+        """Publish replies and the last word, wait until the broker has it, and disconnect.
 
         Without that acknowledgement, no DISCONNECT is sent either: so the broker publishes the will.
         """
         deadline_s = self._clock.now_s() + FAREWELL_S
         last: int | None = None
         while (left_s := deadline_s - self._clock.now_s()) > 0:
-            if last is None and self._room():
-                last = self._send(self._post.offline(state), None)
+            if last is None and self._answer() and self._flight.room:
+                last = self._send(farewell, "the last state")
             self._step(left_s)
-            if last is not None and last not in self._in_flight:
+            self._draining.guarded(self._shared.ledger.settle)
+            if last is not None and last not in self._flight:
                 self._connection.disconnect()
                 return
         _log.warning("the broker did not take the last state within %g s; it has the will", FAREWELL_S)

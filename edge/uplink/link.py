@@ -5,6 +5,7 @@ callbacks only enqueue. So nothing of paho's survives a connection: no backlog t
 sends again, no network thread that dies unseen, no reconnecting behind the caller's back.
 """
 
+import datetime as dt
 import math
 import queue
 import select
@@ -12,20 +13,23 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edge.uplink.broker_config import BrokerConfig
+from edge.uplink.causes import ended, refused, unreachable, unwelcome
+from edge.uplink.packed import PackedProperties
 from edge.uplink.signals import (
     Acked,
     Arrived,
+    BrokerRefused,
     BrokerUnreachable,
     Connected,
     Dialled,
@@ -36,71 +40,115 @@ from edge.uplink.signals import (
     Signal,
     Subscribed,
     Wake,
-    ended,
-    refused,
-    unreachable,
 )
-from edge.uplink.tls import Tls, TlsUnusable
+from edge.uplink.tls import TlsUnusable, WallClock
 
+__all__ = ["MAXIMUM_PACKET_BYTES", "BrokerConfig", "Connection"]
+
+RECEIVE_MAXIMUM = 32
+"""So many messages may come to us unacknowledged (MQTT 5 only)."""
+_UNSPECIFIED_ERROR, _PACKET_TOO_LARGE = 0x80, 0x95
 _UNLIMITED = 65535  # Receive Maximum where the broker names none: MQTT 5, section 3.2.2.3.3
 MAXIMUM_PACKET_BYTES = 256 * 1024
 """The largest packet that we take: far more than an event, a state or a picture needs."""
+
+
+MAXIMUM_BACKLOG = 4096
+"""So many packets of ours may wait for a broker that does not read them."""
 
 
 class _PacketTooLarge(Exception):
     """The other end announced a packet that our memory is not for. Not an OSError: paho swallows those."""
 
 
+class _NotAsked(Exception):
+    """The other end sends what nobody asked for, or more than it takes: it is out to fill our memory."""
+
+
 class _Client(paho.Client):
     """Never reads a packet larger than `MAXIMUM_PACKET_BYTES`, where paho would buffer up to 256 MB."""
+
+    tls_error: ssl.SSLError | None = None
+    """What paho swallows: the broker's word on our certificate comes after the handshake (TLS 1.3)."""
+    too_large: int | None = None
+    """The last message that was refused for its size."""
+    send_failed = False
+    """The other end takes nothing any more; what it said before is still to be read."""
+    garbled = False
+    """What came last was not MQTT."""
+    _read_out = False
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho asks for all that is left of a packet; of one that is too large it asks for all of it first.
         if bufsize > MAXIMUM_PACKET_BYTES:
             raise _PacketTooLarge(f"a packet of {bufsize} bytes, wanted at most {MAXIMUM_PACKET_BYTES}")
-        return super()._sock_recv(bufsize)
+        try:
+            return super()._sock_recv(bufsize)
+        except BlockingIOError:
+            self._read_out = self.send_failed
+            raise
+        except ssl.SSLError as error:
+            self.tls_error = error
+            raise
 
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        try:
+            return super()._sock_send(buf)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            # paho would close here, and leave unread what came before the end: acknowledgements, the reason,
+            # the broker's word on our certificate. So not before all of that was read.
+            if self._read_out:
+                raise
+            self.send_failed = True
+            raise BlockingIOError from error
 
-@dataclass(frozen=True, slots=True)
-class BrokerConfig:
-    """Where the broker is, and as whom to come."""
+    def _handle_publish(self) -> MQTTErrorCode:
+        # paho would keep each of them, 65,535 at most, until the broker releases it.
+        if self._in_packet["command"] & 0b110 == 0b100:
+            raise _NotAsked("a message at QoS 2, wanted 1 at most, as was subscribed to")
+        return super()._handle_publish()
 
-    host: str
-    port: int
-    client_id: str
-    """The unit's id: the broker cuts off a client whose id comes a second time."""
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: Tls | None = None
-    keepalive_s: int = 30
-    """A broker that is silent for twice as long is given up."""
-    connect_timeout_s: float = 10.0
-    """From the name's resolution to the broker's CONNACK."""
-    protocol: Literal["5", "3.1.1"] = "5"
+    def read_all(self) -> None:
+        """Read what came, and note whether it was MQTT. Raises _NotAsked for more than is good for us."""
+        self.garbled = self.loop_read() is MQTTErrorCode.MQTT_ERR_PROTOCOL
+        self.check_backlog()
 
-    def __post_init__(self) -> None:
-        if not self.host:
-            raise ValueError("broker.host: wanted a name or an address, got nothing")
-        if not 1 <= self.port <= 65535:
-            raise ValueError(f"broker.port: wanted 1 to 65535, got {self.port}")
-        if not 5 <= self.keepalive_s <= 65535:
-            raise ValueError(f"broker.keepalive_s: wanted 5 to 65535, got {self.keepalive_s}")
-        if self.protocol not in ("5", "3.1.1"):
-            raise ValueError(f'broker.protocol: wanted "5" or "3.1.1", got {self.protocol!r}')
-        if self.password is not None and self.username is None:
-            raise ValueError("broker.username: wanted one beside broker.password, got none")
+    def check_backlog(self) -> None:
+        """Raise where the other end asks for answers, and reads none: paho keeps all of them."""
+        if (waiting := len(self._out_packet)) > MAXIMUM_BACKLOG:
+            raise _NotAsked(f"packets and reads none: {waiting} answers wait for it")
 
-    @property
-    def address(self) -> str:
-        """`host:port`, for people."""
-        return f"{self.host}:{self.port}"
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        # mosquitto answers what is over its message_size_limit with a code that a PUBACK cannot have, over
+        # which paho ends the connection; so it reads another, and `too_large` the packet identifier.
+        packet = self._in_packet["packet"]
+        if cmd == "PUBACK" and len(packet) > 2 and packet[2] == _PACKET_TOO_LARGE:
+            packet[2] = _UNSPECIFIED_ERROR
+            self.too_large = int.from_bytes(packet[:2], "big")
+        return super()._handle_pubackcomp(cmd)
 
 
 class Connection:
     """From dialling to the end; not to be used again. All but `dial`'s own thread is the caller's thread."""
 
-    def __init__(self, config: BrokerConfig, wake: Wake, will: Publication | None = None) -> None:
+    def __init__(
+        self,
+        config: BrokerConfig,
+        wake: Wake,
+        will: Publication | None = None,
+        *,
+        manual_ack: bool = False,
+        clock: WallClock | None = None,
+    ) -> None:
+        """Prepare a connection; with `manual_ack`, what arrives stays the broker's until `acknowledge`.
+
+        `clock` is the one that certificates are judged by, for the words of an error.
+        """
         self._config = config
+        self._clock = clock or WallClock(lambda: dt.datetime.now(dt.UTC), lambda: True)
+        self._manual_ack = manual_ack
         self._wake = wake
         self._will = will
         self._v5 = config.protocol == "5"
@@ -123,9 +171,12 @@ class Connection:
         return self._dialler.is_alive()
 
     def wait_until_up(
-        self, stopped: Callable[[], bool], now_s: Callable[[], float] = time.monotonic
+        self,
+        stopped: Callable[[], bool],
+        now_s: Callable[[], float] = time.monotonic,
+        turn_s: float = math.inf,
     ) -> Connected | None:
-        """Wait for the broker's welcome; None when stopped first.
+        """Wait for the broker's welcome; None when stopped first. `stopped` is asked every `turn_s`.
 
         Raises BrokerUnreachable, BrokerRefused, LinkLost.
         """
@@ -143,7 +194,7 @@ class Connection:
                     f"{where} from {self._config.address} within {self._config.connect_timeout_s:g} s:"
                     " is that an MQTT broker, of the version in broker.protocol, and is no firewall between?"
                 )
-            self.step(left_s)
+            self.step(min(left_s, turn_s))
         return None
 
     def step(self, wait_s: float) -> bool:
@@ -162,16 +213,19 @@ class Connection:
             self._wake.clear()
         if sock is not None:
             flags = ready.get(sock.fileno(), 0)
-            self._move(read=decrypted or bool(flags & ~select.POLLOUT), write=bool(flags & select.POLLOUT))
+            read = decrypted or self._client.send_failed or bool(flags & ~select.POLLOUT)
+            self._move(read=read, write=bool(flags & select.POLLOUT))
         return woken
 
     def _move(self, *, read: bool, write: bool) -> None:
         try:
             if read:
-                self._client.loop_read()
+                self._client.read_all()
             if write:
                 self._client.loop_write()
             self._client.loop_misc()  # pings, and notices a broker that does not answer them
+        except (_PacketTooLarge, _NotAsked) as error:
+            raise LinkLost(f"{self._config.address} sent {error}") from error
         except Exception as error:  # paho raises what it likes for what it cannot read
             raise LinkLost(f"{self._config.address} sent what cannot be read: {error!r}") from error
         if self._client.socket() is None:
@@ -188,7 +242,7 @@ class Connection:
 
     def publish(self, message: Publication) -> int:
         """Send at QoS 1; return the packet identifier that its `Acked` will carry."""
-        properties = self._properties(message) if self._v5 else None
+        properties: Any = PackedProperties.of(message) if self._v5 else None
         info = self._client.publish(message.topic, message.payload, 1, message.retain, properties)
         if info.rc is not paho.MQTT_ERR_SUCCESS:
             raise LinkLost(f"{self._config.address}: {paho.error_string(info.rc)}")
@@ -198,17 +252,30 @@ class Connection:
         """Return the size of the PUBLISH packet, to hold against the broker's Maximum Packet Size."""
         properties_bytes = 0
         if self._v5:
-            properties_bytes = len(self._properties(message).pack())  # type: ignore[no-untyped-call]
+            properties_bytes = len(PackedProperties.of(message).pack())
         remaining = 2 + len(message.topic.encode()) + 2 + properties_bytes + len(message.payload)
         length_bytes = 1 + (remaining > 127) + (remaining > 16_383) + (remaining > 2_097_151)
         return 1 + length_bytes + remaining
 
-    def subscribe(self, topic_filter: str) -> None:
-        """Ask for messages at QoS 1; `Subscribed` answers. Over MQTT 5 they keep the retain flag they had."""
+    def acknowledge(self, message: Received) -> None:
+        """Send the PUBACK of a message that arrived with `manual_ack`, in the order in which they arrived."""
+        if message.qos == 1:
+            self._client.ack(message.packet_id, 1)
+
+    def subscribe(self, topic_filter: str, *, as_published: bool = True) -> int:
+        """Ask for messages at QoS 1; return the packet identifier that its `Subscribed` will carry.
+
+        Over MQTT 5 they keep the retain flag that they were published with. Without `as_published`, and over
+        3.1.1, the flag is only on what the broker had before we asked.
+        """
         if self._v5:
-            self._client.subscribe(topic_filter, options=SubscribeOptions(qos=1, retainAsPublished=True))
+            options = SubscribeOptions(qos=1, retainAsPublished=as_published)
+            result, mid = self._client.subscribe(topic_filter, options=options)
         else:
-            self._client.subscribe(topic_filter, qos=1)
+            result, mid = self._client.subscribe(topic_filter, qos=1)
+        if result is not paho.MQTT_ERR_SUCCESS or mid is None:
+            raise LinkLost(f"{self._config.address}: {paho.error_string(result)}")
+        return mid
 
     def disconnect(self) -> None:
         """Say goodbye, so that the broker drops the will, and close."""
@@ -228,12 +295,14 @@ class Connection:
         if sock is not None:
             sock.close()
 
-    def _make_client(self) -> paho.Client:
+    def _make_client(self) -> _Client:
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._config.client_id,
+            clean_session=None if self._v5 else not self._config.session_expiry_s,
             protocol=paho.MQTTv5 if self._v5 else paho.MQTTv311,
             reconnect_on_failure=False,
+            manual_ack=self._manual_ack,
         )
         client.connect_timeout = self._config.connect_timeout_s
         client.max_inflight_messages_set(0)  # the window is the caller's
@@ -247,9 +316,13 @@ class Connection:
         client.on_disconnect = lambda _c, _u, flags, reason, _p: put(
             partial(self._ended, flags.is_disconnect_packet_from_server, reason.value, str(reason))
         )
-        client.on_publish = lambda _c, _u, mid, reason, _p: put(partial(Acked, mid, _failure(reason)))
-        client.on_subscribe = lambda _c, _u, _m, reasons, _p: put(partial(Subscribed, _failure(*reasons)))
-        client.on_message = lambda _c, _u, message: put(partial(_arrived, message))
+        client.on_publish = lambda _c, _u, mid, reason, _p: put(
+            partial(Acked, mid, _TOO_LARGE if client.too_large == mid else _failure(reason))
+        )
+        client.on_subscribe = lambda _c, _u, mid, reasons, _p: put(
+            partial(Subscribed, mid, _failure(*reasons))
+        )
+        client.on_message = lambda _c, _u, message: put(partial(self._arrived, message))
         return client
 
     def _dial(self) -> None:
@@ -261,12 +334,15 @@ class Connection:
             if self._v5:
                 limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
                 limits.MaximumPacketSize = MAXIMUM_PACKET_BYTES
-                start = {"clean_start": True, "properties": limits}
+                limits.ReceiveMaximum = RECEIVE_MAXIMUM
+                if self._config.session_expiry_s:
+                    limits.SessionExpiryInterval = self._config.session_expiry_s
+                start = {"clean_start": not self._config.session_expiry_s, "properties": limits}
             self._client.connect(self._config.host, self._config.port, self._config.keepalive_s, **start)
         except TlsUnusable as error:
             outcome = partial(Lost, error)
         except (OSError, ValueError) as error:
-            outcome = partial(Lost, unreachable(self._config.address, error))
+            outcome = partial(Lost, self._unreachable(error))
         with self._handover:
             self._raw.put(outcome)
             self._handed_over = True
@@ -274,22 +350,23 @@ class Connection:
                 self._close_socket()
         self._wake.set()
 
-    def _properties(self, message: Publication) -> Properties:
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.ContentType = message.content_type
-        if message.expiry_s is not None:
-            properties.MessageExpiryInterval = message.expiry_s
-        if message.user:
-            properties.UserProperty = list(message.user)
-        return properties
-
     def _dialled_now(self) -> Signal:
         self._dialled = True
         return Dialled()
 
+    def _unreachable(self, error: Exception) -> BrokerUnreachable:
+        return unreachable(self._config.address, error, self._config.tls, self._clock)
+
     def _welcomed(self, reason: ReasonCode, properties: Properties) -> Signal:
         if reason.is_failure:
             return Lost(refused(self._config.address, self._config.protocol, reason.value, str(reason)))
+        for what, name in (("QoS 1", "MaximumQoS"), ("retained messages", "RetainAvailable")):
+            if getattr(properties, name, 1) == 0:
+                return Lost(
+                    BrokerRefused(
+                        f"{self._config.address} takes no {what}: this unit needs a broker that does"
+                    )
+                )
         self._welcome_came = True
         return Connected(
             getattr(properties, "ReceiveMaximum", _UNLIMITED), getattr(properties, "MaximumPacketSize", None)
@@ -299,26 +376,37 @@ class Connection:
         return self._ended(False, 0, "")  # noqa: FBT003
 
     def _ended(self, by_broker: bool, code: int, name: str) -> Signal:
-        address, client_id = self._config.address, self._config.client_id
-        return Lost(
-            ended(address, client_id, code, welcomed=self._welcome_came, by_broker=by_broker, name=name)
+        address = self._config.address
+        if self._welcome_came and self._client.garbled and not by_broker:
+            return Lost(LinkLost(f"{address} sent what is not MQTT: is another program there?"))
+        if self._welcome_came:
+            return Lost(ended(address, self._config.client_id, code, by_broker=by_broker, name=name))
+        if (error := self._client.tls_error) is not None:
+            return Lost(self._unreachable(error))
+        return Lost(unwelcome(address, self._config.tls))
+
+    def _arrived(self, message: paho.MQTTMessage) -> Signal:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError as error:
+            return Lost(LinkLost(f"{self._config.address} sent a topic that is not UTF-8: {error}"))
+        properties = message.properties
+        return Arrived(
+            Received(
+                topic,
+                message.qos,
+                message.retain,
+                bytes(message.payload),
+                getattr(properties, "ContentType", None),
+                getattr(properties, "MessageExpiryInterval", None),
+                dict(getattr(properties, "UserProperty", [])),
+                message.mid,
+            )
         )
+
+
+_TOO_LARGE = f"0x{_PACKET_TOO_LARGE:02X} Packet too large"
 
 
 def _failure(*reasons: ReasonCode) -> str | None:
     return next((f"0x{reason.value:02X} {reason}" for reason in reasons if reason.is_failure), None)
-
-
-def _arrived(message: paho.MQTTMessage) -> Signal:
-    properties = message.properties
-    return Arrived(
-        Received(
-            message.topic,
-            message.qos,
-            message.retain,
-            bytes(message.payload),
-            getattr(properties, "ContentType", None),
-            getattr(properties, "MessageExpiryInterval", None),
-            dict(getattr(properties, "UserProperty", [])),
-        )
-    )

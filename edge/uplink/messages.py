@@ -1,146 +1,100 @@
-"""What goes over the wire: the topics, the unit's state, and events as CloudEvents 1.0 JSON.
+"""What a unit says: its state, and events as CloudEvents 1.0 JSON.
 
-Every message is a frozen msgspec struct. `encode` refuses one that a reader would refuse, so an invalid
-event never enters the spool; `decode_*` refuses an unknown key, a wrong type or a value out of range,
-with the JSON path. CloudEvents: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+CloudEvents: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 """
 
-import datetime as dt
 import enum
-from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
-from urllib.parse import quote
+from typing import Literal
 
-import msgspec
-from msgspec import Meta
-
-from edge.errors import EdgeError
+from edge.policy.breaks import BreakBy
 from edge.policy.judge import Ended
+from edge.uplink.wire import (
+    BoxTuple,
+    ClockQuality,
+    Count,
+    Epoch,
+    Fraction,
+    MessageId,
+    Positive,
+    Reader,
+    Remark,
+    Seconds,
+    Sha256,
+    Text,
+    Timestamp,
+    Wire,
+    encode_as,
+)
 
 EVENT_CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 """Content type of a structured-mode CloudEvent (CloudEvents MQTT binding, section 3.2)."""
-STATE_CONTENT_TYPE = "application/json"
-
-_MAX_ID_CHARS = 64
-_FORBIDDEN_IN_ID = frozenset("/+#\0")
-
-
-class InvalidId(EdgeError, ValueError):
-    """An id cannot be a level of a topic: change the id, to letters, digits, '-' and '_' if in doubt."""
-
-
-class InvalidMessage(EdgeError, ValueError):
-    """A message is not what the contract says: the sender is wrong; drop it and count it."""
-
-
-def checked_id(what: str, value: str) -> str:
-    """Return `value` if it can stand as one level of a topic: 1–64 printable characters, no '/', '+', '#'."""
-    if not 1 <= len(value) <= _MAX_ID_CHARS:
-        raise InvalidId(f"{what}: wanted 1 to {_MAX_ID_CHARS} characters, got {len(value)}: {value[:80]!r}")
-    wrong = sorted({c for c in value if c in _FORBIDDEN_IN_ID or not c.isprintable()})
-    if wrong:
-        raise InvalidId(
-            f"{what}: wanted printable characters without '/', '+' or '#', got {wrong} in {value!r}"
-        )
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Topics:
-    """The topics of one unit, all below `deskwatch/v1/{tenant}/{unit}/`."""
-
-    tenant: str
-    unit: str
-
-    def __post_init__(self) -> None:
-        checked_id("tenant", self.tenant)
-        checked_id("unit", self.unit)
-
-    @property
-    def root(self) -> str:
-        """The common beginning, without a slash at its end."""
-        return f"deskwatch/v1/{self.tenant}/{self.unit}"
-
-    @property
-    def state(self) -> str:
-        """Birth and will, retained."""
-        return f"{self.root}/state"
-
-    @property
-    def event(self) -> str:
-        """CloudEvents, in the order of their `seq`."""
-        return f"{self.root}/event"
-
-    def thumb(self, event_id: str) -> str:
-        """Return the topic of one event's redacted picture."""
-        return f"{self.root}/thumb/{checked_id('event id', event_id)}"
-
-    @property
-    def source(self) -> str:
-        """The CloudEvents `source`: a URI reference, unique to the unit."""
-        return f"/deskwatch/v1/{quote(self.tenant, safe='')}/{quote(self.unit, safe='')}"
-
-
-Timestamp = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")]
-"""RFC 3339, UTC, milliseconds: `2026-03-04T05:06:07.089Z`."""
-Text = Annotated[str, Meta(min_length=1, max_length=256)]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
-BoxTuple = tuple[Fraction, Fraction, Fraction, Fraction]
-"""x0, y0, x1, y1 in 0–1 of the frame."""
-
-
-def timestamp(at: dt.datetime) -> str:
-    """Return a timezone-aware time as a `Timestamp`, cut (not rounded) to the millisecond."""
-    if at.tzinfo is None:
-        raise InvalidMessage(f"time: wanted a timezone-aware datetime, got {at!r}")
-    return at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 
 class Capture(enum.StrEnum):
     """What the camera is doing, as `state` tells it."""
 
     STARTING = "starting"
+    """The unit has begun, and looked at nothing yet."""
     WATCHING = "watching"
+    """The camera is open, and sees."""
     BETWEEN_CHECKS = "between-checks"
+    """In a shift, under a policy of spot checks: the camera is closed until the next one."""
     OFF_SHIFT = "off-shift"
+    """The policy does not let the unit look now: the camera is closed."""
+    BREAK = "break"
+    """The worker takes a break: the camera is closed."""
     BLOCKED = "blocked"
     """The camera is open and cannot see: covered, dark, moved."""
     CAMERA_FAULT = "camera-fault"
+    """The camera does not open, or gives no picture."""
     STOPPED = "stopped"
+    """The unit was told to stop."""
     UNKNOWN = "unknown"
-    """Only in a will: the unit went away without a word."""
+    """Only offline: the unit went away without a word, or to be connected with other settings."""
 
 
-class ClockQuality(enum.StrEnum):
-    """Whether the wall times of a message can be believed."""
-
-    SYNCHRONISED = "synchronised"
-    UNSYNCHRONISED = "unsynchronised"
-
-
-class _Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rules that hold for every message."""
-
-
-class Model(_Wire, frozen=True, kw_only=True):
+class Model(Wire, frozen=True, kw_only=True):
     """The detector that looked."""
 
     name: Text
+    """Of its card."""
     sha256: Sha256
+    """Of the model's file."""
 
 
-class Rule(_Wire, frozen=True, kw_only=True):
+class Rule(Wire, frozen=True, kw_only=True):
     """The line of the policy that spoke."""
 
     id: Text
+    """The rule's id in the policy."""
     kind: Text
+    """`object`, `people`, `tamper` or `activity`."""
 
 
-class State(_Wire, frozen=True, kw_only=True):
+class AlarmCode(enum.StrEnum):
+    """What somebody should see to."""
+
+    DEAD_LETTERS = "dead-letters"
+    """The broker would not take some messages: they wait on the unit."""
+    SPOOL_SALVAGED = "spool-salvaged"
+    """The spool's file was damaged: what could be read of it was kept."""
+    SPOOL_UNWRITABLE = "spool-unwritable"
+    """Events cannot be written to the unit's disk."""
+    CLOCK_UNSYNCHRONISED = "clock-unsynchronised"
+    """The unit does not know the time."""
+    INGESTER_SILENT = "ingester-silent"
+    """Events are to be released by the ingester, and it acknowledges nothing."""
+
+
+class Alarm(Wire, frozen=True, kw_only=True):
+    """One thing that somebody should see to, in `state` for as long as it holds."""
+
+    code: AlarmCode
+    detail: Remark = ""
+    """For people: how many, which file."""
+
+
+class State(Wire, frozen=True, kw_only=True):
     """Payload of `state`: birth, change, explicit offline, and will.
 
     Of two messages of a unit, the one with the higher (`session`, `connection`) is the later: a reader drops
@@ -148,58 +102,90 @@ class State(_Wire, frozen=True, kw_only=True):
     """
 
     online: bool
+    """False in a goodbye and in a will."""
     session: Count = 0
     """+1 at each start of the unit, durable; the uplink fills it in."""
     connection: Count = 0
     """+1 at each connection within a session; the uplink fills it in."""
     boot_id: Text
+    """The system's boot, as the kernel names it."""
     firmware: Text
+    """Version of deskwatch."""
     model: Model | None
+    """What looks."""
     policy_version: Count | None
+    """Of the policy in force."""
     capture: Capture
-    reason: Annotated[str, Meta(max_length=256)] = ""
+    reason: Remark = ""
+    """For people: why `capture` is what it is."""
+    alarms: tuple[Alarm, ...] = ()
+    """What somebody should see to now; empty when all is well."""
     at: Timestamp
     """When it was written: in a will, when the connection was made."""
 
 
-class ThumbnailRef(_Wire, frozen=True, kw_only=True):
+class ThumbnailRef(Wire, frozen=True, kw_only=True):
     """The picture that was spooled with the event. It may never come: pictures give way before events."""
 
     topic: Text
+    """Where it is published."""
     media_type: Text
+    """`image/jpeg`."""
     bytes: Positive
+    """Its size."""
     sha256: Sha256
+    """Of its bytes."""
     expires_at: Timestamp
+    """End of its retention: whoever has it deletes it then."""
 
 
-class _EventData(_Wire, frozen=True, kw_only=True):
+class EventData(Wire, frozen=True, kw_only=True):
+    """What the data of every event begins with."""
+
     unit: Text
+    """The unit's id."""
     tenant: Text
+    """The organisation."""
+    epoch: Epoch
+    """The life of the unit's spool: `seq` counts from 1 in each. A new one begins where a spool was lost."""
     seq: Positive
-    """Contiguous per unit: a reader that sees a gap has lost an event."""
+    """Contiguous per unit and epoch: a number that is missing will come, or stands in a gap event."""
     boot_id: Text
+    """The system's boot, as the kernel names it."""
     clock: ClockQuality
+    monotonic_s: Seconds
+    """The unit's monotonic clock at `time`; with `boot_id`, good for what the wall clock is not."""
+
+
+class LookData(EventData, frozen=True, kw_only=True):
+    """What the data of an infraction's events begins with."""
+
     policy_version: Count
+    """Of the policy that was in force."""
     model: Model
     rule: Rule
 
 
-class OpenedData(_EventData, frozen=True, kw_only=True):
+class OpenedData(LookData, frozen=True, kw_only=True):
     """What was seen when an infraction opened."""
 
     since_at: Timestamp
     """Start of the hold: when it was first seen."""
     hold_s: Seconds
+    """How long the rule wanted it seen before it opened."""
     labels: tuple[Text, ...] = ()
+    """What was seen, as the model names it; for tamper rules the causes."""
     score: Fraction | None = None
     """Best score over the hold; None for rules that have none."""
     boxes: tuple[BoxTuple, ...] = ()
+    """x0, y0, x1, y1 in 0–1 of the frame; for object rules only."""
     people: Count | None = None
     """Counted people, for people rules."""
     thumbnail: ThumbnailRef | None = None
+    """None where the policy wants no picture, or there was none."""
 
 
-class ClosedData(_EventData, frozen=True, kw_only=True):
+class ClosedData(LookData, frozen=True, kw_only=True):
     """How an infraction ended."""
 
     opened_id: Text
@@ -209,14 +195,83 @@ class ClosedData(_EventData, frozen=True, kw_only=True):
     reason: Ended
 
 
-class _CloudEvent(_Wire, frozen=True, kw_only=True, tag_field="type"):
+class BreakStartedData(EventData, frozen=True, kw_only=True):
+    """The worker takes a break: nothing is watched."""
+
+    reason: Remark
+    """As whoever started it gave it; may be empty."""
+    by: BreakBy
+    ends_at: Timestamp
+    """When watching resumes at the latest."""
+
+
+class BreakEndedData(EventData, frozen=True, kw_only=True):
+    """A break ended."""
+
+    started_id: Text
+    """`id` of the event that started it."""
+    duration_s: Seconds
+    """How long it was on."""
+    reason: Remark
+    """The break's own."""
+    by: BreakBy
+
+
+class Lost(enum.StrEnum):
+    """Why something was given up."""
+
+    SPOOL_FULL = "spool-full"
+    """The spool's bound was reached: the oldest gave way."""
+    DISK_FULL = "disk-full"
+    """The unit's disk took no more, and too much waited in memory."""
+    TOO_OLD = "too-old"
+    """It waited longer than the unit keeps an event."""
+    EXPIRED = "expired"
+    """A picture's retention ended."""
+    REFUSED = "refused"
+    """The broker would not have it, as long as it was kept."""
+    RELEASED = "released"
+    """The unit gave it to the broker when it did not wait for the ingester yet: it came, or will not."""
+    CORRUPT = "corrupt"
+    """The spool's file was damaged."""
+
+
+class GapData(EventData, frozen=True, kw_only=True):
+    """What of these numbers did not come will not come. Whoever waits for it waits no more."""
+
+    what: Literal["event", "thumbnail"]
+    """What was lost."""
+    lost_epoch: Epoch
+    """The epoch of the numbers below."""
+    from_seq: Positive
+    """The first number of the range."""
+    to_seq: Positive
+    """Events: with a count, all from `from_seq` to here are lost; without one, those that did not come."""
+    count: Positive | None
+    """None where it cannot be known: then, of events too, those of the range are lost that did not come."""
+    reason: Lost
+
+
+class ClockSetData(EventData, frozen=True, kw_only=True):
+    """The clock was set: `time` belongs to `monotonic_s` of `boot_id`, which puts earlier times right."""
+
+    stepped_s: float
+    """What the wall clock was put forward by; negative where it was put back."""
+
+
+class _CloudEvent(Wire, frozen=True, kw_only=True, tag_field="type"):
     specversion: Literal["1.0"] = "1.0"
-    id: Annotated[str, Meta(min_length=1, max_length=_MAX_ID_CHARS)]
+    """Of CloudEvents."""
+    id: MessageId
+    """Unique: two messages with the same one are the same event."""
     source: Text
+    """The unit, as a URI reference."""
     subject: Text
-    """The rule's id."""
+    """The rule's id; else `break`, `gap`, `clock`."""
     time: Timestamp
+    """When it happened; see `data.clock` for what that is worth."""
     datacontenttype: Literal["application/json"] = "application/json"
+    """Of `data`."""
 
 
 class OpenedEvent(_CloudEvent, frozen=True, kw_only=True, tag="deskwatch.infraction.opened.v1"):
@@ -231,38 +286,46 @@ class ClosedEvent(_CloudEvent, frozen=True, kw_only=True, tag="deskwatch.infract
     data: ClosedData
 
 
-Event = OpenedEvent | ClosedEvent
+class BreakStartedEvent(_CloudEvent, frozen=True, kw_only=True, tag="deskwatch.break.started.v1"):
+    """A break started."""
 
-_encoder = msgspec.json.Encoder()
-_event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-_state_decoder: msgspec.json.Decoder[State] = msgspec.json.Decoder(State)
-_Message = TypeVar("_Message", State, Event)
+    data: BreakStartedData
+
+
+class BreakEndedEvent(_CloudEvent, frozen=True, kw_only=True, tag="deskwatch.break.ended.v1"):
+    """A break ended."""
+
+    data: BreakEndedData
+
+
+class GapEvent(_CloudEvent, frozen=True, kw_only=True, tag="deskwatch.gap.v1"):
+    """Something was given up."""
+
+    data: GapData
+
+
+class ClockSetEvent(_CloudEvent, frozen=True, kw_only=True, tag="deskwatch.clock.set.v1"):
+    """The clock was synchronised."""
+
+    data: ClockSetData
+
+
+Event = OpenedEvent | ClosedEvent | BreakStartedEvent | BreakEndedEvent | GapEvent | ClockSetEvent
+
+_events: Reader[Event] = Reader("event", Event)  # type: ignore[arg-type]  # mypy has no type for a union's own
+_states = Reader("state", State)
 
 
 def encode(message: State | Event) -> bytes:
-    """Return the JSON of a message, or raise InvalidMessage: a struct is not checked when it is made."""
-    try:
-        payload = _encoder.encode(message)
-    except (msgspec.MsgspecError, TypeError, ValueError) as error:
-        raise InvalidMessage(f"{type(message).__name__} cannot be written as JSON: {error}") from error
-    read: State | Event = decode_state(payload) if isinstance(message, State) else decode_event(payload)
-    if read != message:  # NaN is written as null, a list is read as a tuple
-        raise InvalidMessage(f"{type(message).__name__}: wanted what its reader reads, {read}, got {message}")
-    return payload
+    """Return the JSON of a message, or raise InvalidMessage."""
+    return encode_as(message, _states) if isinstance(message, State) else encode_as(message, _events)
 
 
 def decode_state(payload: bytes) -> State:
     """Read the payload of `state`."""
-    return _decode(_state_decoder, "state", payload)
+    return _states.read(payload)
 
 
 def decode_event(payload: bytes) -> Event:
     """Read the payload of `event`."""
-    return _decode(_event_decoder, "event", payload)
-
-
-def _decode(decoder: "msgspec.json.Decoder[_Message]", what: str, payload: bytes) -> _Message:
-    try:
-        return decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidMessage(f"{what} of {len(payload)} bytes: {error}") from error
+    return _events.read(payload)

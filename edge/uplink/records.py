@@ -3,8 +3,11 @@
 import datetime as dt
 import enum
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from edge.errors import EdgeError
+from edge.uplink.messages import Lost
 
 
 class SpoolError(EdgeError):
@@ -20,7 +23,7 @@ class SpoolUnwritable(SpoolError):
 
 
 class SpoolCorrupt(SpoolError):
-    """The file is not a sound spool: move it away (what it held is lost) and start again."""
+    """The file is damaged: call `recover`, or open it anew; what can be read of it is kept."""
 
 
 class SpoolLocked(SpoolError):
@@ -31,11 +34,36 @@ class MessageTooLarge(SpoolError, ValueError):
     """A message is larger than the whole spool may be: send a smaller picture, or raise `max_bytes`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Serial:
+    """The number of a record, and the life of the spool in which it counts."""
+
+    epoch: str
+    """32 lower-case hex digits."""
+    seq: int
+    """From 1, rising by one."""
+
+
 class Kind(enum.StrEnum):
     """What a message is; when the spool is full, thumbnails give way before events."""
 
     EVENT = "event"
+    GAP = "gap"
+    """An event too, but one that never gives way: it accounts for others."""
     THUMBNAIL = "thumbnail"
+
+
+@dataclass(frozen=True, slots=True)
+class LostRange:
+    """What was given up, and is still to be told."""
+
+    what: Literal["event", "thumbnail"]
+    epoch: str
+    from_seq: int
+    to_seq: int
+    count: int | None
+    """None where it cannot be known."""
+    reason: Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +77,8 @@ class Outgoing:
     event_id: str
     expires_at: dt.datetime | None = None
     """UTC. From then on it is deleted, not sent."""
+    unsettled: bool = False
+    """Its time was read on a clock that was not synchronised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +114,8 @@ class Spooled:
     seq: int
     """Number of the record that it is of; the event's own `seq`."""
     message: Outgoing
+    epoch: str
+    """In which `seq` counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +133,14 @@ class Depth:
     """What the spool holds now."""
 
     events: int
+    """Gap messages too."""
     thumbnails: int
     refused: int
     """Set aside; counted in neither of the two above."""
     used_bytes: int
-    """Of all three, against `max_bytes`."""
+    """Of all three, and of the gaps that are noted, against `max_bytes`."""
+    gaps: int = 0
+    """Lost ranges that no message tells of yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +152,16 @@ class Losses:
     expired: int
     """Deleted at the end of their retention."""
     refused: int
-    """Set aside because the broker would not have them."""
+    """Set aside at least once, because the broker would not have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """What came of a file that was damaged, or gone."""
+
+    kept: int
+    """Messages that could be read."""
+    lost: int | None
+    """Events that could not, at most; None where that cannot be known."""
+    aside: Path | None
+    """The damaged file; None where there was none."""

@@ -1,4 +1,4 @@
-"""From the judge's verdicts to records for the spool. The events' ids, times and thumbnails are tied here."""
+"""From the judge's verdicts to the spool, in order, whatever the disk does."""
 
 import datetime as dt
 import logging
@@ -8,36 +8,30 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from edge.clock import Clock
 from edge.evidence.thumbnail import Jpeg
-from edge.policy.document import ObjectRule, PeopleRule, Policy
-from edge.policy.judge import Closed, Ended, Finding, Opened
-from edge.uplink.messages import (
-    EVENT_CONTENT_TYPE,
-    ClockQuality,
-    ClosedData,
-    ClosedEvent,
-    Event,
-    Model,
-    OpenedData,
-    OpenedEvent,
-    Rule,
-    ThumbnailRef,
-    Topics,
-    encode,
-    timestamp,
+from edge.policy.breaks import BreakChange, Now
+from edge.policy.document import Policy
+from edge.policy.judge import Closed, Ended, Opened
+from edge.uplink.event_records import (
+    Build,
+    Origin,
+    Stamp,
+    break_ended_record,
+    break_started_record,
+    closed_record,
+    opened_record,
 )
-from edge.uplink.records import Kind, OpenInfraction, Outgoing, Record, SpoolError
+from edge.uplink.records import MessageTooLarge, OpenInfraction, Record, Serial, SpoolError
+from edge.uplink.wire import ClockQuality
 
 log = logging.getLogger(__name__)
 
-Build = Callable[[int], Record]
-"""Makes a record once its `seq` is known."""
-
-
 RETRY_S = 1.0
 """How often a spool that cannot take a record is asked again."""
+JUST_S = 60.0
+"""A moment longer ago than this was read from a clock that has been set since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,90 +39,6 @@ class Gap:
     """Where records were given up."""
 
     records: int
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What every event of a run says of where it comes from."""
-
-    topics: Topics
-    boot_id: str
-    model: Model
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """When an event was made, on which clock, under which id and policy."""
-
-    event_id: str
-    now_at: dt.datetime
-    clock: ClockQuality
-    policy_version: int
-
-
-def opened_record(
-    origin: Origin,
-    stamp: Stamp,
-    opens: OpenInfraction,
-    verdict: Opened,
-    jpeg: Jpeg | None,
-    retain: dt.timedelta,
-    seq: int,
-) -> Record:
-    """Return the event that opens `opens` and, behind it, its picture."""
-    expires_at = stamp.now_at + retain
-    thumbnail = None
-    pictures: tuple[Outgoing, ...] = ()
-    if jpeg is not None:
-        topic = origin.topics.thumb(stamp.event_id)
-        thumbnail = ThumbnailRef(
-            topic=topic,
-            media_type="image/jpeg",
-            bytes=len(jpeg.data),
-            sha256=jpeg.sha256,
-            expires_at=timestamp(expires_at),
-        )
-        pictures = (Outgoing(Kind.THUMBNAIL, topic, jpeg.data, "image/jpeg", stamp.event_id, expires_at),)
-    rule, finding = verdict.rule, verdict.finding
-    data = OpenedData(
-        **_common(origin, stamp, Rule(id=opens.rule_id, kind=opens.rule_kind), seq),
-        since_at=timestamp(opens.since_at),
-        hold_s=rule.hold_s,
-        labels=_labels(finding),
-        score=round(finding.score, 4) if finding.tracks else None,
-        # Where people were stays here: the count is what the rule is about.
-        boxes=_boxes(finding) if isinstance(rule, ObjectRule) else (),
-        people=len(finding.tracks) if isinstance(rule, PeopleRule) else None,
-        thumbnail=thumbnail,
-    )
-    event = OpenedEvent(
-        id=stamp.event_id,
-        source=origin.topics.source,
-        subject=rule.id,
-        time=timestamp(stamp.now_at),
-        data=data,
-    )
-    return Record((_outgoing(origin, event), *pictures), opens=opens)
-
-
-def closed_record(
-    origin: Origin, stamp: Stamp, opened: OpenInfraction, duration_s: float, reason: Ended, seq: int
-) -> Record:
-    """Return the event that closes `opened`."""
-    data = ClosedData(
-        **_common(origin, stamp, Rule(id=opened.rule_id, kind=opened.rule_kind), seq),
-        opened_id=opened.event_id,
-        duration_s=round(duration_s, 3),
-        reason=reason,
-    )
-    event = ClosedEvent(
-        id=stamp.event_id,
-        source=origin.topics.source,
-        subject=opened.rule_id,
-        time=timestamp(stamp.now_at),
-        data=data,
-    )
-    return Record((_outgoing(origin, event),), closes=opened.event_id)
 
 
 class Reporter:
@@ -147,12 +57,14 @@ class Reporter:
         put: Callable[[Build], object],
         chance: random.Random,
         synchronised: Callable[[], bool],
+        clock: Clock,
         skip: Callable[[int], object] | None = None,
     ) -> None:
         self._origin = origin
         self._put, self._skip = put, skip
         self._chance = chance
         self._synchronised = synchronised
+        self._clock = clock
         self._open: dict[str, OpenInfraction] = {}
         self._waiting: deque[Build | Gap] = deque()
         self._failing, self._kept_late = False, 0
@@ -179,8 +91,8 @@ class Reporter:
         since_at = now_at - dt.timedelta(seconds=verdict.now_s - verdict.since_s)
         opens = OpenInfraction(stamp.event_id, rule.id, _kind(rule), since_at, now_at)
 
-        def build(seq: int) -> Record:
-            return opened_record(self._origin, stamp, opens, verdict, jpeg, retain, seq)
+        def build(serial: Serial) -> Record:
+            return opened_record(self._origin, stamp, opens, verdict, jpeg, retain, serial)
 
         self.opened_count += 1
         self._open[rule.id] = opens
@@ -196,6 +108,24 @@ class Reporter:
         for opened in left:
             known_s = (opened.opened_at - opened.since_at).total_seconds()
             self._close(opened, known_s, Ended.RESTARTED, policy, now_at)
+
+    def break_changed(self, change: BreakChange, now: Now) -> None:
+        """Write that a break started or, with an end, that it ended."""
+        on, end = change.on, change.end
+        ends_at = on.ends_at(now)
+        if end is None:
+            stamp = self._stamp(None, on.started_at, on.event_id)
+        else:
+            stamp = self._stamp(None, end.ended_at, end.event_id)
+
+        def build(serial: Serial) -> Record:
+            if end is None:
+                return break_started_record(self._origin, stamp, on.reason, on.by, ends_at, serial)
+            return break_ended_record(
+                self._origin, stamp, on.event_id, end.lasted_s, on.reason, end.by, serial
+            )
+
+        self._write(build)
 
     def turn(self, now_s: float) -> None:
         """Try again to write what waits, at most every `RETRY_S`. To be called often."""
@@ -213,6 +143,11 @@ class Reporter:
                         self._skip(first.records)
                 else:
                     self._put(first)
+            except MessageTooLarge as error:
+                log.error("an event is lost: %s", error)
+                self.given_up += 1
+                self._waiting[0] = Gap(1)  # it stands in nobody's way
+                continue
             except SpoolError as error:
                 if not self._failing:
                     log.error("the spool cannot take events, which wait in memory: %s", error)
@@ -239,8 +174,8 @@ class Reporter:
     ) -> None:
         stamp = self._stamp(policy, now_at)
 
-        def build(seq: int) -> Record:
-            return closed_record(self._origin, stamp, opened, duration_s, reason, seq)
+        def build(serial: Serial) -> Record:
+            return closed_record(self._origin, stamp, opened, duration_s, reason, serial)
 
         self._write(build)
 
@@ -261,37 +196,18 @@ class Reporter:
         log.error("events are lost from now on: %d already wait for the spool", self.MAX_WAITING)
         self._waiting.append(Gap(1))
 
-    def _stamp(self, policy: Policy, now_at: dt.datetime) -> Stamp:
-        event_id = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
+    def _stamp(self, policy: Policy | None, now_at: dt.datetime, event_id: str = "") -> Stamp:
+        event_id = event_id or str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
         clock = ClockQuality.SYNCHRONISED if self._synchronised() else ClockQuality.UNSYNCHRONISED
-        return Stamp(event_id, now_at, clock, policy.version)
+        return Stamp(
+            event_id, now_at, self._monotonic_s(now_at), clock, 0 if policy is None else policy.version
+        )
 
-
-def _common(origin: Origin, stamp: Stamp, rule: Rule, seq: int) -> "dict[str, Any]":
-    return {
-        "unit": origin.topics.unit,
-        "tenant": origin.topics.tenant,
-        "seq": seq,
-        "boot_id": origin.boot_id,
-        "clock": stamp.clock,
-        "policy_version": stamp.policy_version,
-        "model": origin.model,
-        "rule": rule,
-    }
+    def _monotonic_s(self, at: dt.datetime) -> float:
+        """Return the monotonic time of a moment that has just been."""
+        age_s = (self._clock.now_at() - at).total_seconds()
+        return max(0.0, self._clock.now_s() - (age_s if 0.0 <= age_s < JUST_S else 0.0))
 
 
 def _kind(rule: object) -> str:
     return type(rule).__name__.removesuffix("Rule").lower()
-
-
-def _labels(finding: Finding) -> tuple[str, ...]:
-    return tuple(sorted({track.label for track in finding.tracks} | {cause.value for cause in finding.blind}))
-
-
-def _boxes(finding: Finding) -> tuple[tuple[float, float, float, float], ...]:
-    boxes = (track.box for track in finding.tracks)
-    return tuple((round(b.x0, 4), round(b.y0, 4), round(b.x1, 4), round(b.y1, 4)) for b in boxes)
-
-
-def _outgoing(origin: Origin, event: Event) -> Outgoing:
-    return Outgoing(Kind.EVENT, origin.topics.event, encode(event), EVENT_CONTENT_TYPE, event.id)

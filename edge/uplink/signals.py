@@ -1,9 +1,9 @@
-"""What a connection says of itself, and in which words a technician hears why it ended."""
+"""What a connection says of itself."""
 
 import contextlib
+import math
 import os
-import socket
-import ssl
+import select
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -26,8 +26,20 @@ class LinkLost(LinkError, ConnectionError):
     """The connection ended: connect again; what was not acknowledged is sent again."""
 
 
+class BrokerBusy(BrokerRefused):
+    """The broker has no room for this unit now: wait longer than for another failure, and connect again."""
+
+
 class Dismissed(LinkLost):
-    """The broker ended the connection, and not for a message: connect again, as after LinkLost."""
+    """The connection ended, and not for a message: connect again, as after LinkLost."""
+
+
+class SentAway(Dismissed):
+    """The broker ended it to have fewer connections: wait longer than for another loss, and connect again."""
+
+
+class Stalled(Dismissed):
+    """The broker takes messages and acknowledges none: drop the connection, and connect again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One message as it came from the broker. The last three are MQTT 5 only."""
+    """One message as it came from the broker. Content type, expiry and user properties are MQTT 5 only."""
 
     topic: str
     qos: int
@@ -55,6 +67,8 @@ class Received:
     content_type: str | None = None
     expiry_s: int | None = None
     user: dict[str, str] = field(default_factory=dict)
+    packet_id: int = field(default=0, compare=False, repr=False)
+    """For `Connection.acknowledge`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,7 @@ class Acked:
 class Subscribed:
     """The broker answered a subscription."""
 
+    mid: int
     failure: str | None
 
 
@@ -122,6 +137,14 @@ class Wake:
             if self._descriptor >= 0:
                 os.eventfd_write(self._descriptor, 1)
 
+    def wait(self, seconds: float) -> None:
+        """Wait to be woken, at most `seconds`, and take the waking back."""
+        poll = select.poll()
+        poll.register(self, select.POLLIN)
+        # Rounded up: a wait of less than a millisecond must not become a busy loop.
+        if poll.poll(math.ceil(max(0.0, seconds) * 1000)):
+            self.clear()
+
     def clear(self) -> None:
         """Take back every `set` so far."""
         with self._lock, contextlib.suppress(BlockingIOError):
@@ -133,66 +156,3 @@ class Wake:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
-
-
-_UNREACHABLE: tuple[tuple[type[Exception], str], ...] = (
-    (socket.gaierror, "the name has no address: check broker.host and the unit's name server"),
-    (ConnectionRefusedError, "nothing listens there: check broker.port, and that the broker runs"),
-    (TimeoutError, "no answer in time: check the network and any firewall between"),
-    (
-        ssl.SSLCertVerificationError,
-        "its certificate is not trusted: check broker.ca_file and the unit's clock",
-    ),
-    (ssl.SSLError, "no TLS session: is it a TLS port, and are the unit's certificate and key right?"),
-    (PermissionError, "a firewall on this unit forbids it"),
-)
-
-_REFUSED: dict[int, str] = {
-    0x84: 'set broker.protocol to "{other}"',
-    0x85: "the broker does not take this client id: check the unit's id",
-    0x86: "check broker.username and broker.password_file",
-    0x87: "the broker's access list does not let this unit in: check its user, certificate and the list",
-    0x88: "the broker is not ready: it will be tried again",
-    0x89: "the broker is busy: it will be tried again",
-    0x8A: "the broker has banned this unit: ask who runs it",
-    0x9F: "too many connect at once: it will be tried again",
-}
-"""By reason code of a CONNACK; MQTT 3.1.1's five return codes come as these too."""
-
-_ENDED: dict[int, str] = {
-    0x8B: "the broker is shutting down",
-    0x8D: "no answer to a ping: check the network",
-    0x8E: "another client came with the client id {client_id!r}: give every unit its own",
-    0x95: "a packet was larger than the broker takes",
-    0x98: "an administrator ended it",
-}
-"""By reason code of a DISCONNECT."""
-_NO_PACKETS_FAULT = frozenset({0x8B, 0x8D, 0x8E, 0x98})
-
-
-def unreachable(address: str, error: Exception) -> BrokerUnreachable:
-    """Say why a broker could not be dialled."""
-    hint = next((hint for kind, hint in _UNREACHABLE if isinstance(error, kind)), "check the network")
-    return BrokerUnreachable(f"cannot reach {address}: {error}: {hint}")
-
-
-def refused(address: str, protocol: str, code: int, name: str) -> BrokerRefused:
-    """Say why a broker refused a connection."""
-    hint = _REFUSED.get(code, "ask who runs the broker").format(other="3.1.1" if protocol == "5" else "5")
-    return BrokerRefused(f"{address} refused the unit over MQTT {protocol}: {name} (0x{code:02X}): {hint}")
-
-
-def ended(address: str, client_id: str, code: int, *, welcomed: bool, by_broker: bool, name: str) -> LinkLost:
-    """Say why a connection ended."""
-    if not welcomed:
-        return LinkLost(
-            f"{address} closed the connection without a welcome: is that an MQTT broker, does it want TLS,"
-            " and does it speak the version of broker.protocol?"
-        )
-    hint = _ENDED.get(code, "").format(client_id=client_id)
-    if by_broker:
-        return (Dismissed if code in _NO_PACKETS_FAULT else LinkLost)(
-            f"{address} ended the connection: {name} (0x{code:02X})" + (f": {hint}" if hint else "")
-        )
-    broke = f"the connection broke; if it does each time, another client may have the id {client_id!r}"
-    return LinkLost(f"{address}: {hint or broke}")

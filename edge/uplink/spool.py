@@ -1,39 +1,37 @@
-"""The durable outbound queue: what is put here survives a power cut, and leaves when the broker has it.
-
-One SQLite file, in WAL mode with synchronous=FULL: a `put` that returned is on the disk.
-https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synchronous
-"""
+"""The durable outbound queue: what is put here survives a power cut, and leaves when the broker has it."""
 
 import datetime as dt
 import logging
-import os
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from edge.uplink import schema
-from edge.uplink.lockfile import LockFile, LockHeld
+from edge.uplink import books, gaps, schema
+from edge.uplink.database import Connection, count, counter, number
+from edge.uplink.messages import Lost
 from edge.uplink.records import (
     Depth,
     Kind,
     Losses,
+    LostRange,
     MessageTooLarge,
     OpenInfraction,
     Outgoing,
     Record,
     Refused,
+    Salvage,
+    Serial,
     SpoolCorrupt,
     Spooled,
-    SpoolError,
     SpoolFull,
-    SpoolLocked,
 )
 from edge.uplink.schema import ROW_BYTES
-from edge.uplink.spool_errors import of_os, of_sqlite
+from edge.uplink.spool_file import SpoolFile
+
+MAX_GAP_MESSAGES = 64
+"""Gap messages that wait at most; until some have left, what is lost is only noted, in ranges that grow."""
+_OLD_AT_ONCE = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -43,41 +41,40 @@ class Spool:
 
     A call holds the lock for a commit to the disk and no longer: `put` never waits on the network.
     Once a picture is gone, by delivery or by age, none of it stays in the spool's files; one that gave way is
-    wiped by the next call of `release` or `expire`, so that `put` need not wait for that.
+    wiped by the next call of `release` or `expire`, so that `put` need not wait for that. What goes
+    undelivered is noted in the transaction that deletes it; `write_gaps` makes messages of the notes.
+
+    On a full disk the reserve beside the file is given up, and pictures give way, until there is room again.
+    Any call may raise SpoolCorrupt: `recover` then keeps what reads.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LockFile, max_bytes: int) -> None:
-        self._path = path
-        self._db = connection
-        self._lock_file = lock
-        self._max_bytes = max_bytes
-        self._lock = Lock()
+    def __init__(self, file: SpoolFile, max_bytes: int, max_age_s: float | None) -> None:
+        self._file = file
+        self._max_bytes, self._max_age_s = max_bytes, max_age_s
         self._on_put: Callable[[], None] = _nobody
-        self._session = 0
-        self._session_kept = False
-        self._soiled = True  # the log may hold pictures that are gone: a process that died left it
+        self._given = 0
+        """Messages up to this position were given to whoever delivers; some of them may have come."""
 
     @classmethod
-    def open(cls, path: Path, *, max_bytes: int = 64 << 20) -> Self:
+    def open(cls, path: Path, *, max_bytes: int = 64 << 20, max_age_s: float | None = None) -> Self:
         """Open or make the spool at `path`, its folder too (0700), and count a new session.
 
-        `max_bytes` bounds the messages; the file and its log are about a tenth and 0.5 MB larger.
+        `max_bytes` bounds the messages; the file and its log are about a tenth and 0.5 MB larger, the reserve
+        1 MB. `max_age_s` bounds the time that events wait.
+        A damaged file is moved aside, and what reads of it is kept: see `salvaged`.
         A full disk is no bar to a spool that exists: what it holds can be read and delivered, and the session
-        is written as soon as there is room. To make a new one takes some space.
-        Raises SpoolLocked, SpoolUnwritable, SpoolCorrupt, and SpoolFull for a new one.
+        is written as soon as there is room. To make a new one, or to salvage one, takes some space.
+        Raises SpoolLocked, SpoolUnwritable, SpoolFull, and SpoolError for what another program, or a newer
+        deskwatch, left there.
         """
         if max_bytes <= ROW_BYTES:
             raise ValueError(f"max_bytes: wanted more than {ROW_BYTES}, got {max_bytes}")
-        lock = _lock(path)
+        file = SpoolFile.open(path)
         try:
-            spool = cls(path, _connect(path), lock, max_bytes)
-            try:
-                spool._start_session()
-            except BaseException:
-                spool._db.close()
-                raise
+            spool = cls(file, max_bytes, max_age_s)
+            spool._start_session()
         except BaseException:
-            lock.release()
+            file.close()
             raise
         return spool
 
@@ -91,253 +88,310 @@ class Spool:
 
     def close(self) -> None:
         """Close the file and give up the lock; closing twice does nothing."""
-        with self._lock:
-            self._db.close()
-            self._lock_file.release()
+        self._file.close()
 
     @property
     def session(self) -> int:
         """How often this spool was opened, this time included.
 
-        Where the disk stayed full for a whole session, the next one has the same number.
+        Where the disk stayed full for a whole session, the next one may have the same number.
         """
-        return self._session
+        return self._file.session
+
+    @property
+    def epoch(self) -> str:
+        """In which the next record's number counts."""
+        return self._file.epoch
+
+    @property
+    def salvaged(self) -> Salvage | None:
+        """What came of a damaged file, at the start or at the last `recover`; None where it was sound."""
+        return self._file.salvaged
 
     def notify(self, on_put: Callable[[], None] | None) -> None:
-        """Call `on_put` after every put, in the thread that puts: it must not wait. None ends it."""
+        """Call `on_put` after every put and skip, in the thread that puts: it must not wait. None ends it."""
         self._on_put = on_put or _nobody
 
-    def put(self, build: Callable[[int], Record]) -> int:
-        """Make a record with the next `seq` and keep it, all of it or nothing; return its seq.
+    def put(self, build: Callable[[Serial], Record]) -> int:
+        """Make a record with the next number and keep it, all of it or nothing; return its seq.
 
-        `build` is called while others wait for the spool: it should only put together what is ready.
-        Where the bound is reached, thumbnails give way, oldest first, then events; each is counted as lost.
+        `build` is called while others wait for the spool: it should only put together what is ready. On a
+        full disk it may be called again with the same number, and what it made first is dropped.
+        Where the bound is reached, thumbnails give way, oldest first, then events. On a full disk, the
+        record's own thumbnail does, then older ones.
         Raises SpoolFull (the disk is), MessageTooLarge, and what `build` raises.
         """
-        with self._transaction() as db:
-            seq = _count(db, "seq", 1)
-            record = build(seq)
-            if not record.messages:
-                raise ValueError(f"record {seq}: wanted at least one message, got none")
-            db.executemany(schema.INSERT, [(seq, *self._row(message)) for message in record.messages])
-            _keep_books(db, record)
-            self._give_way(db)
+        while True:
+            try:
+                seq = self._file.write(lambda db: self._put(db, build))
+                break
+            except SpoolFull:
+                if not self._drop_a_picture():
+                    raise
         self._on_put()
         return seq
 
     def skip(self, records: int) -> None:
-        """Use up the `seq` of records that will never come: their reader sees the gap. They count as lost."""
-        with self._transaction() as db:
-            _count(db, "seq", records)
-            _count(db, "event", records)
+        """Use up the numbers of records that will never come. They are lost to a full disk."""
+
+        def work(db: Connection) -> None:
+            last = self._file.number(db, records)
+            lost = LostRange("event", self._file.epoch, last - records + 1, last, records, Lost.DISK_FULL)
+            gaps.note(db, lost)
+            count(db, "event", records)
+
+        if records > 0:
+            self._file.write(work)
+            self._on_put()
+
+    def write_gaps(self, build: Callable[[Serial, LostRange], Record]) -> int:
+        """Make messages of what was noted as lost, in the order of loss; return how many.
+
+        At most `MAX_GAP_MESSAGES` wait at a time. `build` is called as `put` calls it.
+        """
+        with self._file.reading() as db:
+            if not gaps.waiting(db):
+                return 0
+
+        def work(db: Connection) -> int:
+            room = MAX_GAP_MESSAGES - number(db, "SELECT COUNT(*) FROM outbound WHERE kind = 'gap'")
+            telling = gaps.noted(db, max(0, room))
+            for id_, lost in telling:
+                self._insert(db, lambda serial, lost=lost: build(serial, lost))  # type: ignore[misc]
+                gaps.forget(db, id_)
+            return len(telling)
+
+        told = self._file.write(work)
+        if told:
+            self._on_put()
+        return told
 
     def pending(self, limit: int, *, after: int = 0, alive_at: dt.datetime) -> list[Spooled]:
         """Return the next messages past position `after`, in order, but none that expires by `alive_at`."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             rows = db.execute(schema.PENDING, (after, alive_at.timestamp(), limit)).fetchall()
-        return [schema.spooled(*row) for row in rows]
+            given = [schema.spooled(row) for row in rows]
+            if given:
+                self._given = max(self._given, given[-1].position)
+            return given
 
     def release(self, positions: Iterable[int]) -> None:
         """Forget messages that the broker has; those that are gone already change nothing."""
-        with self._transaction() as db:
-            self._delete(db, positions)
-        self._wipe()
+        known = list(positions)
+        self._file.write(lambda db: self._remove(db, known))
+        self._file.wipe()
+
+    def acknowledge(self, epoch: str, seq: int) -> int:
+        """Forget all messages of `epoch` up to `seq`, which the ingester has; return how many.
+
+        Raises ValueError for a seq that was never given out. Of an epoch that is not known, nothing is here.
+        """
+        gone = self._file.write(lambda db: self._remove(db, books.acknowledged(db, epoch, seq)))
+        self._file.wipe()
+        return len(gone)
+
+    def note_released(self) -> None:
+        """Note what left on the broker's word alone: an ingester that begins now must not wait for it."""
+        self._file.write(lambda db: gaps.note_released(db, self._file.epoch, self._file.number(db, 0)))
 
     def set_aside(self, position: int, reason: str) -> None:
         """Keep a message that the broker will not have out of the way of the others, and count it.
 
-        It stays for `refused` to show until it expires or gives way.
+        It stays for `refused` to show until it is tried again, expires or gives way.
         """
-        with self._transaction() as db:
-            changed = db.execute(
-                "UPDATE outbound SET refused = ? WHERE position = ? AND refused IS NULL", (reason, position)
-            )
-            _count(db, "refused", changed.rowcount)
+        self._file.write(lambda db: books.set_aside(db, position, reason))
 
-    def expire(self, now_at: dt.datetime) -> int:
-        """Delete what expired by `now_at`, count it, and return how many."""
-        with self._transaction() as db:
-            rows = db.execute(
-                "SELECT position FROM outbound WHERE expires_at IS NOT NULL AND expires_at <= ?",
-                (now_at.timestamp(),),
+    def retry_dead_letters(self) -> int:
+        """Put what was set aside back into the queue, `books.MAX_TRIES` times at most; return how many.
+
+        What was refused after the last time is lost, and noted: nobody is to wait for it any more.
+        """
+        with self._file.reading() as db:
+            if not db.execute(schema.REFUSED, (1,)).fetchall():
+                return 0
+
+        def work(db: Connection) -> int:
+            self._note_lost(db, self._remove(db, books.tried_out(db)), Lost.REFUSED)
+            return books.retry(db)
+
+        return self._file.write(work)
+
+    def expire(self, now_at: dt.datetime, *, synchronised: bool = False) -> int:
+        """Delete what expired by `now_at`, and events that waited for `max_age_s`; return how many.
+
+        Pictures go by whatever clock there is: one that runs ahead costs a picture, one never set must not
+        keep it. Events go by a `synchronised` one alone.
+        """
+        now_s, max_age_s = now_at.timestamp(), self._max_age_s
+
+        def work(db: Connection) -> int:
+            expired = self._remove(db, books.expired(db, now_s))
+            self._note_lost(db, expired, Lost.EXPIRED)
+            if not synchronised or max_age_s is None:
+                return len(expired)
+            old = self._remove(db, books.too_old(db, now_s, max_age_s, _OLD_AT_ONCE))
+            self._note_lost(db, old, Lost.TOO_OLD)
+            return len(expired) + len(old)
+
+        gone = self._file.write(work)
+        self._file.wipe()
+        self._file.tidy(now_at)
+        return gone
+
+    def amend(self, fix: Callable[[bytes], bytes | None], shift: dt.timedelta) -> int:
+        """Put right waiting events whose time was read on a clock that was not set; return how many.
+
+        `fix` returns the new payload, or None to leave it as it is; either way it is not asked again. `shift`
+        moves the expiry of the pictures of amended events.
+        """
+
+        def work(db: Connection) -> int:
+            unsettled = db.execute(
+                "SELECT position FROM outbound WHERE unsettled ORDER BY position"
             ).fetchall()
-            self._delete(db, [position for (position,) in rows])
-            _count(db, "expired", len(rows))
-        self._wipe()
-        return len(rows)
+            return sum(books.amend(db, position, fix, shift.total_seconds()) for (position,) in unsettled)
+
+        return self._file.write(work)
 
     def refused(self, limit: int = 100) -> list[Refused]:
         """Return the oldest messages that were set aside."""
-        with self._reading() as db:
-            rows = db.execute(schema.REFUSED, (limit,)).fetchall()
-        return [Refused(*row) for row in rows]
+        with self._file.reading() as db:
+            return [Refused(*row) for row in db.execute(schema.REFUSED, (limit,)).fetchall()]
 
     def open_infractions(self) -> list[OpenInfraction]:
         """Return the infractions that were opened and not closed, oldest first."""
-        with self._reading() as db:
-            rows = db.execute(schema.LEFT_OPEN).fetchall()
-        return [schema.left_open(*row) for row in rows]
+        with self._file.reading() as db:
+            return [schema.left_open(*row) for row in db.execute(schema.LEFT_OPEN).fetchall()]
+
+    def note(self, name: str, value: str | None) -> None:
+        """Keep a small text under a name; None takes it away."""
+        self._file.write(lambda db: books.note(db, name, value))
+
+    def noted(self, name: str) -> str | None:
+        """Return the text that is kept under a name."""
+        with self._file.reading() as db:
+            return books.noted(db, name)
+
+    def remember(self, id_: str, expires_at: dt.datetime, now_at: dt.datetime) -> bool:
+        """Keep a command's id until it expires; return False if it is known already.
+
+        At most `books.MAX_COMMANDS` are kept; those that expire first leave first.
+        """
+        return self._file.write(
+            lambda db: books.remember(db, id_, expires_at.timestamp(), now_at.timestamp())
+        )
 
     def depth(self) -> Depth:
         """Return how much waits."""
-        with self._reading() as db:
-            count: dict[str, int] = dict(db.execute(schema.DEPTH).fetchall())
-            used_bytes = _counter(db, "used_bytes")
-        return Depth(count.get("event", 0), count.get("thumbnail", 0), count.get("refused", 0), used_bytes)
+        with self._file.reading() as db:
+            of = {(kind, bool(alive)): held for kind, alive, held in db.execute(schema.DEPTH)}
+            used_bytes, noted = counter(db, "used_bytes"), gaps.waiting(db)
+        events = of.get((Kind.EVENT, True), 0) + of.get((Kind.GAP, True), 0)
+        refused = sum(held for (_, alive), held in of.items() if not alive)
+        return Depth(events, of.get((Kind.THUMBNAIL, True), 0), refused, used_bytes, noted)
 
     def lost(self) -> Losses:
         """Return the durable counts of what never arrived."""
-        with self._reading() as db:
-            count: dict[str, int] = dict(db.execute("SELECT name, value FROM counter").fetchall())
-        return Losses(count["event"], count["thumbnail"], count["expired"], count["refused"])
+        with self._file.reading() as db:
+            return Losses(*(counter(db, name) for name in ("event", "thumbnail", "expired", "refused")))
+
+    def gone(self) -> bool:
+        """Return whether the file, its log or its folder was deleted or replaced under us: then `recover`."""
+        return self._file.gone()
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a call has raised SpoolCorrupt since the last `recover`."""
+        return self._file.damaged
+
+    def recover(self) -> None:
+        """Put a spool that is damaged or gone right, in place; one that is sound stays as it is.
+
+        What reads is kept, the rest is noted as lost; `salvaged` says what came of it. Raises SpoolError.
+        """
+        self._file.recover()
 
     def _start_session(self) -> None:
-        with self._reading() as db:
-            self._session = _counter(db, "session") + 1
-        try:
-            with self._transaction() as db:
-                self._give_way(db)  # the bound may be lower than last time
-        except SpoolFull as error:
-            _log.warning("session %d cannot be written yet: %s", self._session, error)
-        self._wipe()
+        def work(db: Connection) -> None:
+            self._given = number(db, "SELECT IFNULL(MAX(position), 0) FROM outbound")  # by a run before
+            # The bound may be lower than last time.
+            self._give_way(db, self._max_bytes, (Kind.THUMBNAIL, Kind.EVENT), Lost.SPOOL_FULL)
 
-    def _row(self, message: Outgoing) -> schema.Row:
-        row = schema.row_of(message)
-        if row[1] > self._max_bytes:
+        try:
+            try:
+                self._file.write(work)
+            except SpoolCorrupt as error:
+                _log.error("the spool is damaged: %s", error)
+                self._file.recover()
+        except SpoolFull as error:
+            _log.warning("session %d cannot be written yet: %s", self.session, error)
+        self._file.wipe()
+        self._file.tidy()
+
+    def _put(self, db: Connection, build: Callable[[Serial], Record]) -> int:
+        seq = self._insert(db, build)
+        self._give_way(db, self._max_bytes, (Kind.THUMBNAIL, Kind.EVENT), Lost.SPOOL_FULL)
+        return seq
+
+    def _insert(self, db: Connection, build: Callable[[Serial], Record]) -> int:
+        serial = Serial(self._file.epoch, self._file.number(db, 1))
+        record = build(serial)
+        if not record.messages:
+            raise ValueError(f"record {serial.seq}: wanted at least one message, got none")
+        rows = [self._row(serial, message) for message in record.messages]
+        if self._file.tight:  # what room there is, is for events
+            dropped = [
+                gaps.Gone(row.kind, row.epoch, row.seq, 1) for row in rows if row.kind == Kind.THUMBNAIL
+            ]
+            rows = [row for row in rows if row.kind != Kind.THUMBNAIL]
+            self._note_lost(db, dropped, Lost.DISK_FULL)
+        db.executemany(schema.INSERT, rows)
+        books.keep(db, record)
+        return serial.seq
+
+    def _drop_a_picture(self) -> bool:
+        """Make room in the file for an event; return whether there was a picture to give."""
+
+        def work(db: Connection) -> int:
+            oldest = db.execute(schema.GIVING_WAY, (Kind.THUMBNAIL.value,)).fetchmany(1)
+            gone = self._remove(db, [position for position, _ in oldest])
+            self._note_lost(db, gone, Lost.DISK_FULL)
+            return len(gone)
+
+        return self._file.write(work) > 0
+
+    def _row(self, serial: Serial, message: Outgoing) -> schema.Row:
+        row = schema.row_of(serial.epoch, serial.seq, message)
+        if row.size_bytes > self._max_bytes:
             raise MessageTooLarge(
                 f"{message.kind} on {message.topic}: wanted at most {self._max_bytes} bytes, the bound of"
-                f" {self._path}, got {row[1]} (payload, topic and {ROW_BYTES})"
+                f" {self._file.path}, got {row.size_bytes} (payload, topic and {ROW_BYTES})"
             )
         return row
 
-    def _give_way(self, db: sqlite3.Connection) -> None:
-        """Delete until the rest fits `max_bytes`, and count what goes."""
-        excess_bytes = _counter(db, "used_bytes") - self._max_bytes
-        if excess_bytes <= 0:
-            return
-        going: list[int] = []
-        for position, kind, size_bytes in db.execute(schema.GIVING_WAY):
-            going.append(position)
-            _count(db, kind, 1)
-            excess_bytes -= size_bytes
-            if excess_bytes <= 0:
-                break
-        self._delete(db, going)
+    def _give_way(self, db: Connection, limit_bytes: int, kinds: Iterable[Kind], reason: Lost) -> None:
+        """Delete until the rest fits `limit_bytes`, or nothing of the kinds is left; note what goes."""
+        for kind in kinds:
+            while (excess_bytes := counter(db, "used_bytes") - limit_bytes) > 0:
+                going: list[int] = []
+                for position, size_bytes in db.execute(schema.GIVING_WAY, (kind.value,)):
+                    going.append(position)
+                    excess_bytes -= size_bytes
+                    if excess_bytes <= 0:
+                        break
+                if not going:
+                    break
+                self._note_lost(db, self._remove(db, going), reason)  # a note takes room as well: look again
 
-    def _delete(self, db: sqlite3.Connection, positions: Iterable[int]) -> None:
-        for position in positions:
-            gone = db.execute(
-                "DELETE FROM outbound WHERE position = ? RETURNING kind", (position,)
-            ).fetchall()
-            self._soiled = self._soiled or gone == [(Kind.THUMBNAIL.value,)]
+    def _note_lost(self, db: Connection, gone: list[gaps.Gone], reason: Lost) -> None:
+        gaps.note_gone(db, gone, reason, self._given)
+        gaps.count_gone(db, gone, expired=reason in {Lost.EXPIRED, Lost.TOO_OLD})
 
-    def _wipe(self) -> None:
-        """Move the log into the file, whose free pages are zeroed, and cut it to nothing.
-
-        Where that fails (a full disk), the deletion stands, and the next call tries again.
-        """
-        if not self._soiled:
-            return
-        try:
-            with self._reading() as db:
-                ((busy, _, _),) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._soiled = bool(busy)
-        except SpoolError as error:
-            _log.debug("pictures that are gone stay in the log of the spool for now: %s", error)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                if not self._session_kept:
-                    db.execute("UPDATE counter SET value = ? WHERE name = 'session'", (self._session,))
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:  # SQLite has rolled back by itself after some I/O errors
-                    db.execute("ROLLBACK")
-                raise
-            self._session_kept = True
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _speaking_of(self._path):
-            yield self._db
+    def _remove(self, db: Connection, positions: Iterable[int]) -> list[gaps.Gone]:
+        gone = books.remove(db, positions)
+        self._file.soiled = self._file.soiled or any(each.kind == Kind.THUMBNAIL for each in gone)
+        return gone
 
 
 def _nobody() -> None:
     """Nobody waits for a put."""
-
-
-def _lock(path: Path) -> LockFile:
-    """Make the folder, and hold the lock file beside the spool."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return LockFile.hold(path.with_name(path.name + ".lock"))
-    except LockHeld as error:
-        raise SpoolLocked(
-            f"{path} is in use: {error}; stop that one, or give this one its own folder"
-        ) from error
-    except OSError as error:
-        raise of_os(path, error) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its log inherits the mode
-    except OSError as error:
-        raise of_os(path, error) from error
-    with _speaking_of(path):
-        db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-        try:
-            for pragma in schema.PRAGMAS:
-                db.execute(f"PRAGMA {pragma}").close()
-            _make_tables(path, db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-
-def _make_tables(path: Path, db: sqlite3.Connection) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
-    if (version, application, tables) == (0, 0, 0):
-        db.executescript(schema.CREATE)
-    elif application != schema.APPLICATION_ID:
-        raise SpoolCorrupt(f"{path} is a database of another program: move it away, or name another file")
-    elif version != schema.VERSION:
-        raise SpoolError(
-            f"{path}: wanted version {schema.VERSION} of the spool, got {version}: install that deskwatch"
-        )
-
-
-def _counter(db: sqlite3.Connection, name: str) -> int:
-    (value,) = db.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
-    return int(value)
-
-
-def _count(db: sqlite3.Connection, name: str, more: int) -> int:
-    """Add to a durable counter, and return it."""
-    if more:  # a write of the same value would still cost the disk a commit
-        db.execute("UPDATE counter SET value = value + ? WHERE name = ?", (more, name))
-    return _counter(db, name)
-
-
-def _keep_books(db: sqlite3.Connection, record: Record) -> None:
-    """Note what the record opens and closes."""
-    if record.closes is not None:
-        db.execute("DELETE FROM open_infraction WHERE event_id = ?", (record.closes,))
-    if record.opens is not None:
-        db.execute("INSERT INTO open_infraction VALUES (?, ?, ?, ?, ?)", schema.open_row(record.opens))
-
-
-@contextmanager
-def _speaking_of(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise of_sqlite(path, error) from error

@@ -8,7 +8,7 @@ import zoneinfo
 import pytest
 
 from edge.policy.document import Continuous, ObjectRule, Policy, Shift, Spot
-from edge.policy.schedule import Off, next_window, schedule
+from edge.policy.schedule import Burst, Look, Off, Waiting, next_window, schedule
 
 UTC = dt.UTC
 ALL = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -181,3 +181,41 @@ def test_the_end_of_the_shift_ends_a_spot_check():
     state, look = schedule(state, short, utc("2026-11-24T01:00:00"), 60.0, 0.5, undecided=True)
     assert look.off is Off.OFF_SHIFT
     assert state is None
+
+
+@pytest.mark.parametrize("watch", [Continuous(), SPOT])
+def test_on_a_break_nothing_is_watched_whatever_the_policy_says(watch):
+    whole = policy(WHOLE, watch=watch)
+    at = utc("2026-11-24T12:00")
+    state, look = schedule(
+        Burst(20.0, 50.0), whole, at, 10.0, 0.5, undecided=True, break_left_s=15.0, asked=True
+    )
+    assert (state, look) == (None, Look(Off.BREAK, at + dt.timedelta(seconds=15)))
+    # A long one is asked about again: the policy may change meanwhile.
+    _, look = schedule(None, whole, at, 10.0, 0.5, undecided=False, break_left_s=1800.0)
+    assert look.until_at == at + dt.timedelta(seconds=60)
+
+
+def test_the_wait_after_a_break_is_drawn_anew():
+    whole, at = policy(WHOLE, watch=SPOT), utc("2026-11-24T12:00")
+    state, _ = schedule(Waiting(1000.0), whole, at, 900.0, 0.5, undecided=False, break_left_s=600.0)
+    state, _ = schedule(state, whole, at, 1500.0, 0.5, undecided=False)
+    assert state.until_s == pytest.approx(1500.0 + 300 * 0.6931, abs=0.1)
+
+
+@pytest.mark.parametrize("state", [None, Waiting(5000.0), Burst(10.0, 40.0)])
+def test_a_check_that_is_asked_for_begins_at_once(state):
+    whole, at = policy(WHOLE, watch=SPOT), utc("2026-11-24T12:00")
+    state, look = schedule(state, whole, at, 100.0, 0.5, undecided=False, asked=True)
+    assert look.off is None
+    assert state == Burst(120.0, 150.0)
+    # It goes on as the check that it is, and the one under way is not made longer.
+    assert schedule(state, whole, at, 110.0, 0.5, undecided=False, asked=True)[0] is state
+    state, look = schedule(state, whole, at, 120.0, 0.5, undecided=False)
+    assert look.off is Off.BETWEEN_CHECKS
+
+
+def test_nobody_can_ask_for_a_check_outside_the_shift():
+    night = policy(Shift(days=ALL, start="22:00", end="23:00"), watch=SPOT)
+    _, look = schedule(None, night, utc("2026-11-24T12:00"), 0.0, 0.5, undecided=False, asked=True)
+    assert look.off is Off.OFF_SHIFT

@@ -15,25 +15,17 @@ from edge.backoff import Backoff
 from edge.clock import SystemClock
 from edge.uplink.carry import Uplink
 from edge.uplink.link import BrokerConfig
-from edge.uplink.messages import (
-    Capture,
-    ClockQuality,
-    Model,
-    OpenedData,
-    OpenedEvent,
-    Rule,
-    State,
-    Topics,
-    encode,
-    timestamp,
-)
-from edge.uplink.records import Kind, Outgoing, Record
+from edge.uplink.messages import Capture, Model, OpenedData, OpenedEvent, Rule, State, encode
+from edge.uplink.records import Kind, Outgoing, Record, Serial
 from edge.uplink.spool import Spool
+from edge.uplink.topics import Topics
+from edge.uplink.wire import ClockQuality, timestamp
 from tests.broker import Mosquitto
 
 NOW = dt.datetime(2026, 3, 4, 5, 6, 7, 89_999, tzinfo=dt.UTC)
 MODEL = Model(name="ssd", sha256="ab" * 32)
 TOPICS = Topics("acme", "unit-1")
+EPOCH = "e" * 32
 
 
 class Relay:
@@ -186,7 +178,9 @@ def event(seq: int, **changes: object) -> OpenedEvent:
     data: dict[str, object] = {
         "unit": "unit-1",
         "tenant": "acme",
+        "epoch": EPOCH,
         "seq": seq,
+        "monotonic_s": 12.5,
         "boot_id": "boot-1",
         "clock": ClockQuality.SYNCHRONISED,
         "policy_version": 7,
@@ -212,18 +206,21 @@ def jpeg(seq: int, size_bytes: int = 40_000) -> bytes:
     return hashlib.shake_256(str(seq).encode()).digest(size_bytes)
 
 
-def event_message(seq: int) -> Outgoing:
-    return Outgoing(Kind.EVENT, TOPICS.event, encode(event(seq)), "application/cloudevents+json", f"e{seq}")
+def event_message(serial: Serial) -> Outgoing:
+    made = encode(event(serial.seq, epoch=serial.epoch))
+    return Outgoing(Kind.EVENT, TOPICS.event, made, "application/cloudevents+json", f"e{serial.seq}")
 
 
-def thumb_message(seq: int, expires_at: dt.datetime | None = None, size_bytes: int = 40_000) -> Outgoing:
-    return Outgoing(
-        Kind.THUMBNAIL, TOPICS.thumb(f"e{seq}"), jpeg(seq, size_bytes), "image/jpeg", f"e{seq}", expires_at
-    )
+def thumb_message(
+    serial: Serial, expires_at: dt.datetime | None = None, size_bytes: int = 40_000
+) -> Outgoing:
+    made = jpeg(serial.seq, size_bytes)
+    topic = TOPICS.thumb(f"e{serial.seq}")
+    return Outgoing(Kind.THUMBNAIL, topic, made, "image/jpeg", f"e{serial.seq}", expires_at)
 
 
 def put_event(spool: Spool) -> int:
-    return spool.put(lambda seq: Record((event_message(seq),)))
+    return spool.put(lambda serial: Record((event_message(serial),)))
 
 
 def quick_uplink(spool: Spool, config: BrokerConfig, **more: object) -> Uplink:

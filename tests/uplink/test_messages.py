@@ -11,19 +11,16 @@ from hypothesis import strategies as st
 
 from edge.policy.judge import Ended
 from edge.uplink.messages import (
-    ClockQuality,
     ClosedData,
     ClosedEvent,
-    InvalidId,
-    InvalidMessage,
     Rule,
     ThumbnailRef,
-    Topics,
     decode_event,
     decode_state,
     encode,
-    timestamp,
 )
+from edge.uplink.topics import Topics
+from edge.uplink.wire import ClockQuality, InvalidId, InvalidMessage, timestamp
 from tests.uplink.conftest import MODEL, NOW, TOPICS, birth, event
 
 # RFC 3986 URI reference without a scheme: an absolute path.
@@ -37,7 +34,9 @@ def closed(**changes: object) -> ClosedEvent:
     data = {
         "unit": "unit-1",
         "tenant": "acme",
+        "epoch": "e" * 32,
         "seq": 2,
+        "monotonic_s": 1.0,
         "boot_id": "boot-1",
         "clock": ClockQuality.UNSYNCHRONISED,
         "policy_version": 7,

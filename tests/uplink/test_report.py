@@ -5,12 +5,15 @@ import random
 
 import pytest
 
+from edge.clock import SteppedClock
 from edge.evidence.thumbnail import Jpeg
 from edge.policy.document import Continuous, ObjectRule, PeopleRule, Policy, Shift, TamperRule
 from edge.policy.judge import Answer, Closed, Ended, Finding, Opened
-from edge.uplink.messages import Model, Topics, decode_event
-from edge.uplink.records import Kind, OpenInfraction, SpoolFull
-from edge.uplink.report import Origin, Reporter
+from edge.uplink.event_records import Origin
+from edge.uplink.messages import Model, decode_event
+from edge.uplink.records import Kind, MessageTooLarge, OpenInfraction, Serial, SpoolFull
+from edge.uplink.report import Reporter
+from edge.uplink.topics import Topics
 from edge.vision.types import Blind, Box, Track
 
 NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
@@ -39,7 +42,7 @@ class Shelf:
 
     def put(self, build):
         self.take(1)
-        self.records.append(build(self.seq))
+        self.records.append(build(Serial("e" * 32, self.seq)))
 
     def take(self, count):
         if self.full or not self.room:
@@ -60,7 +63,7 @@ def shelf():
 
 @pytest.fixture
 def reporter(shelf):
-    return Reporter(ORIGIN, shelf.put, random.Random(1), lambda: True, shelf.take)
+    return Reporter(ORIGIN, shelf.put, random.Random(1), lambda: True, SteppedClock(NOON, 500.0), shelf.take)
 
 
 def track(label="cell phone", score=0.8):
@@ -170,9 +173,22 @@ def test_what_waits_is_bounded_and_what_is_given_up_leaves_a_gap_in_its_place(re
     assert errors(caplog)[-1].endswith("65 that waited are in it, 3 were lost since the start")
 
 
+def test_a_record_that_can_never_be_kept_holds_up_none_behind_it(shelf, reporter):
+    def too_large(_build):
+        reporter._put = shelf.put
+        raise MessageTooLarge("a picture")
+
+    reporter._put = too_large
+    reporter.opened(opened(), JPEG, POLICY, NOON)
+    reporter.opened(opened(), JPEG, POLICY, NOON)
+    assert [event.data.seq for event in shelf.events] == [2]
+    assert (reporter.waiting, reporter.untold, reporter.given_up) == (0, 0, 1)
+
+
 def test_ids_come_from_the_chance_that_is_handed_in(shelf):
     for seed in (1, 1, 2):
-        Reporter(ORIGIN, shelf.put, random.Random(seed), lambda: False).opened(opened(), None, POLICY, NOON)
+        reporter = Reporter(ORIGIN, shelf.put, random.Random(seed), lambda: False, SteppedClock(NOON))
+        reporter.opened(opened(), None, POLICY, NOON)
     first, same, other = shelf.events
     assert first.id == same.id != other.id
     assert first.data.clock == "unsynchronised"

@@ -15,13 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from edge.uplink import gaps
+from edge.uplink.messages import Lost
 from edge.uplink.records import (
     Kind,
+    LostRange,
     MessageTooLarge,
     OpenInfraction,
     Outgoing,
     Record,
-    SpoolCorrupt,
+    Serial,
     SpoolError,
     SpoolFull,
     SpoolLocked,
@@ -35,7 +38,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def with_picture(spool: Spool, expires_at: dt.datetime = NOW + DAY) -> int:
-    return spool.put(lambda seq: Record((event_message(seq), thumb_message(seq, expires_at))))
+    return spool.put(lambda serial: Record((event_message(serial), thumb_message(serial, expires_at))))
 
 
 def sized(kind: Kind, size_bytes: int) -> Outgoing:
@@ -47,6 +50,11 @@ def waiting(spool: Spool) -> list[tuple[int, Kind]]:
     return [(s.seq, s.message.kind) for s in spool.pending(1000, alive_at=NOW)]
 
 
+def noted(spool: Spool) -> list[LostRange]:
+    with spool._file.reading() as db:
+        return [lost for _, lost in gaps.noted(db, 100)]
+
+
 def opened(name: str) -> OpenInfraction:
     return OpenInfraction(name, "phone", "object", NOW - DAY, NOW)
 
@@ -55,11 +63,11 @@ def test_the_event_comes_first_and_both_know_their_seq(spool):
     assert [with_picture(spool), with_picture(spool)] == [1, 2]
     got = spool.pending(10, alive_at=NOW)
     assert [(s.seq, s.message) for s in got] == [
-        (1, event_message(1)),
-        (1, thumb_message(1, NOW + DAY)),
-        (2, event_message(2)),
-        (2, thumb_message(2, NOW + DAY)),
+        (serial.seq, message)
+        for serial in (Serial(spool.epoch, 1), Serial(spool.epoch, 2))
+        for message in (event_message(serial), thumb_message(serial, NOW + DAY))
     ]
+    assert {s.epoch for s in got} == {spool.epoch}
     assert [s.position for s in spool.pending(2, after=got[1].position, alive_at=NOW)] == [
         got[2].position,
         got[3].position,
@@ -80,13 +88,13 @@ def test_seq_and_position_are_never_used_again(tmp_path):
 
 
 def test_a_build_that_fails_leaves_nothing_and_uses_no_seq(spool):
-    def build(seq: int) -> Record:
+    def build(serial: Serial) -> Record:
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
         spool.put(build)
     with pytest.raises(ValueError, match="at least one"):
-        spool.put(lambda seq: Record(()))
+        spool.put(lambda serial: Record(()))
     assert put_event(spool) == 1
     assert spool.depth().events == 1
 
@@ -108,21 +116,21 @@ def test_an_expired_picture_is_deleted_and_never_given(spool):
 
 
 def test_pictures_give_way_before_events_oldest_first(tmp_path):
-    size = 10_000
+    size, notes = 10_000, 1024
     record = Record((sized(Kind.EVENT, size), sized(Kind.THUMBNAIL, size)))
-    with Spool.open(tmp_path / "spool.db", max_bytes=4 * size) as spool:
+    with Spool.open(tmp_path / "spool.db", max_bytes=4 * size + notes) as spool:
         for _ in range(2):
-            spool.put(lambda seq: record)
+            spool.put(lambda serial: record)
         assert waiting(spool) == [(1, "event"), (1, "thumbnail"), (2, "event"), (2, "thumbnail")]
-        spool.put(lambda seq: Record((sized(Kind.EVENT, size),)))
+        spool.put(lambda serial: Record((sized(Kind.EVENT, size),)))
         assert waiting(spool) == [(1, "event"), (2, "event"), (2, "thumbnail"), (3, "event")]
-        spool.put(lambda seq: record)  # its own picture goes last of the pictures, but before an event
+        spool.put(lambda serial: record)  # its own picture goes last of the pictures, but before an event
         assert waiting(spool) == [(1, "event"), (2, "event"), (3, "event"), (4, "event")]
-        spool.put(lambda seq: Record((sized(Kind.EVENT, size),)))
+        spool.put(lambda serial: Record((sized(Kind.EVENT, size),)))
         assert waiting(spool) == [(2, "event"), (3, "event"), (4, "event"), (5, "event")]
         assert (spool.lost().events, spool.lost().thumbnails) == (1, 3)
-        assert spool.depth().used_bytes == 4 * size
-    with Spool.open(tmp_path / "spool.db", max_bytes=2 * size) as spool:  # the counts are durable
+        assert spool.depth().used_bytes == 4 * size + 2 * ROW_BYTES  # two notes of what is lost
+    with Spool.open(tmp_path / "spool.db", max_bytes=2 * size + notes) as spool:  # the counts are durable
         assert waiting(spool) == [(4, "event"), (5, "event")]
         assert (spool.lost().events, spool.lost().thumbnails) == (3, 3)
 
@@ -139,9 +147,9 @@ def test_a_message_larger_than_the_bound_is_refused_whole(tmp_path):
 
 def test_what_is_set_aside_is_kept_out_of_the_way_and_gives_way_first(tmp_path):
     size = 10_000
-    with Spool.open(tmp_path / "spool.db", max_bytes=3 * size) as spool:
+    with Spool.open(tmp_path / "spool.db", max_bytes=3 * size + ROW_BYTES) as spool:
         for _ in range(3):
-            spool.put(lambda seq: Record((sized(Kind.EVENT, size),)))
+            spool.put(lambda serial: Record((sized(Kind.EVENT, size),)))
         second = spool.pending(9, alive_at=NOW)[1]
         spool.set_aside(second.position, "0x87 Not authorized")
         spool.set_aside(second.position, "again")
@@ -149,20 +157,20 @@ def test_what_is_set_aside_is_kept_out_of_the_way_and_gives_way_first(tmp_path):
         (refused,) = spool.refused()
         assert (refused.seq, refused.topic, refused.reason) == (2, "t", "0x87 Not authorized")
         assert (spool.lost().refused, spool.depth().refused, spool.depth().events) == (1, 1, 2)
-        spool.put(lambda seq: Record((sized(Kind.EVENT, size),)))
+        spool.put(lambda serial: Record((sized(Kind.EVENT, size),)))
         assert (spool.refused(), waiting(spool)) == ([], [(1, "event"), (3, "event"), (4, "event")])
 
 
 def test_open_infractions_outlive_the_process_until_closed(tmp_path):
     with Spool.open(tmp_path / "spool.db") as spool:
-        spool.put(lambda seq: Record((event_message(seq),), opens=opened("a")))
-        spool.put(lambda seq: Record((event_message(seq),), opens=opened("b")))
+        spool.put(lambda serial: Record((event_message(serial),), opens=opened("a")))
+        spool.put(lambda serial: Record((event_message(serial),), opens=opened("b")))
         with pytest.raises(RuntimeError):
-            spool.put(lambda seq: (_ for _ in ()).throw(RuntimeError()))
-        spool.put(lambda seq: Record((event_message(seq),), closes="a"))
+            spool.put(lambda serial: (_ for _ in ()).throw(RuntimeError()))
+        spool.put(lambda serial: Record((event_message(serial),), closes="a"))
     with Spool.open(tmp_path / "spool.db") as spool:
         assert spool.open_infractions() == [opened("b")]
-        spool.put(lambda seq: Record((event_message(seq),), closes="b"))
+        spool.put(lambda serial: Record((event_message(serial),), closes="b"))
         assert spool.open_infractions() == []
 
 
@@ -203,8 +211,8 @@ def test_the_folder_and_the_file_are_private(tmp_path):
 
 def test_a_commit_waits_for_the_disk(spool):
     """No test can cut the power: the two settings that a commit outlives it by are looked at instead."""
-    assert spool._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert spool._file._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert spool._file._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
 def readable(path: Path, needle: bytes) -> bool:
@@ -246,8 +254,7 @@ def test_what_a_killed_process_left_in_the_log_is_wiped_at_the_next_start(tmp_pa
     with Spool.open(path) as spool:
         with_picture(spool)
         gone = [s.position for s in spool.pending(9, alive_at=NOW)]
-        with spool._transaction() as db:  # killed between the deletion and the wiping
-            spool._delete(db, gone)
+        spool._file.write(lambda db: spool._remove(db, gone))  # killed before the wiping
         shutil.copytree(path.parent, copy.parent)
     assert readable(copy, NEEDLE)
     with Spool.open(copy):
@@ -271,11 +278,37 @@ def test_skipped_numbers_show_as_a_gap_and_count_as_lost(spool):
     assert spool.lost().events == 3
 
 
+def test_skipped_numbers_wake_whoever_tells_of_losses(spool):
+    calls = []
+    spool.notify(lambda: calls.append(1))
+    spool.skip(0)
+    assert calls == []
+    spool.skip(2)
+    assert calls == [1]
+
+
 def test_two_daemons_on_one_spool_are_refused(tmp_path):
     path = tmp_path / "spool.db"
     with Spool.open(path), pytest.raises(SpoolLocked, match=f"spool.db is in use.*process {os.getpid()}"):
         Spool.open(path)
     Spool.open(path).close()
+
+
+def test_who_is_late_does_nothing_to_a_spool_that_was_closed(tmp_path):
+    """A thread that outlives the unit it was of finds the log gone, and must not take that for a loss."""
+    path = tmp_path / "spool.db"
+    with Spool.open(path) as late:
+        put_event(late)
+    assert not late.gone()
+    with pytest.raises(SpoolError, match="closed"):
+        late.recover()
+    with Spool.open(path) as spool:
+        assert not late.gone()
+        with pytest.raises(SpoolError, match="closed"):
+            late.recover()
+        assert put_event(spool) == 2
+        assert waiting(spool) == [(1, Kind.EVENT), (2, Kind.EVENT)]
+    assert not list(tmp_path.glob("*.corrupt-*"))
 
 
 def test_a_closed_spool_says_so(tmp_path):
@@ -286,23 +319,12 @@ def test_a_closed_spool_says_so(tmp_path):
         put_event(spool)
 
 
-@pytest.mark.parametrize("junk", [b"this is no database, " * 100, bytes(5000)])
-def test_a_file_that_is_no_database(tmp_path, junk):
-    path = tmp_path / "spool.db"
-    path.write_bytes(junk)
-    with pytest.raises(SpoolCorrupt, match=r"spool\.db.*move it away"):
-        Spool.open(path)
-    assert path.read_bytes() == junk
-    path.unlink()
-    Spool.open(path).close()  # the lock was given back
-
-
 def test_the_database_of_another_program_is_left_alone(tmp_path):
     path = tmp_path / "spool.db"
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE theirs (a)")
     db.close()
-    with pytest.raises(SpoolCorrupt, match="another program"):
+    with pytest.raises(SpoolError, match="another program"):
         Spool.open(path)
 
 
@@ -312,7 +334,7 @@ def test_a_spool_of_another_version(tmp_path):
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(SpoolError, match="wanted version 1 of the spool, got 99"):
+    with pytest.raises(SpoolError, match="wanted version 2 of the spool, got 99"):
         Spool.open(path)
 
 
@@ -338,21 +360,45 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 MS_RDONLY, MS_REMOUNT = 1, 32
 
 
-def test_a_full_disk_loses_nothing_and_works_again(small_disk):
+def test_on_a_full_disk_pictures_give_way_and_no_event_is_lost(small_disk):
     path = small_disk / "spool.db"
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(900_000))
     with Spool.open(path) as spool:
-        kept: list[int] = []
-        with pytest.raises(SpoolFull, match=r"spool\.db.*free some space"):
-            kept.extend(with_picture(spool) for _ in range(100))
-        assert kept
-        assert waiting(spool) == [(seq, kind) for seq in kept for kind in ("event", "thumbnail")]
-        assert spool.lost().events == spool.lost().thumbnails == 0
+        reserve = path.with_suffix(".reserve")
+        assert reserve.stat().st_blocks * 512 == 512 << 10  # a quarter of the disk
+        seqs = [with_picture(spool) for _ in range(60)]
+        assert not reserve.exists()
+        assert [seq for seq, kind in waiting(spool) if kind == "event"] == seqs
+        assert (spool.lost().events, spool.lost().thumbnails) == (0, 60 - spool.depth().thumbnails)
+        assert 0 < spool.depth().thumbnails < 60
+        (lost,) = noted(spool)
+        assert (lost.what, lost.reason, lost.count) == ("thumbnail", Lost.DISK_FULL, spool.lost().thumbnails)
         ballast.unlink()
-        assert with_picture(spool) == kept[-1] + 1
+        with_picture(spool)
+        assert reserve.exists()
+        assert waiting(spool)[-1] == (61, "thumbnail")
     with Spool.open(path) as spool:
-        assert [seq for seq, kind in waiting(spool) if kind == "event"] == [*kept, kept[-1] + 1]
+        assert [seq for seq, kind in waiting(spool) if kind == "event"] == [*seqs, 61]
+    assert integrity(path) == "ok"
+
+
+def test_a_disk_without_any_room_takes_nothing_loses_nothing_and_works_again(small_disk):
+    path = small_disk / "spool.db"
+    with Spool.open(path) as spool:
+        fill(small_disk)
+        seqs: list[int] = []
+        with pytest.raises(SpoolFull, match=r"spool\.db.*free some space"):
+            seqs.extend(put_event(spool) for _ in range(10_000))
+        assert len(seqs) > 30  # what the reserve was for
+        assert [seq for seq, _ in waiting(spool)] == seqs
+        assert spool.lost().events == 0
+        (small_disk / "ballast").unlink()
+        spool.skip(2)  # the reporter gave up two
+        assert put_event(spool) == seqs[-1] + 3
+        assert noted(spool) == [
+            LostRange("event", spool.epoch, seqs[-1] + 1, seqs[-1] + 2, 2, Lost.DISK_FULL)
+        ]
     assert integrity(path) == "ok"
 
 
@@ -377,6 +423,7 @@ def test_a_disk_that_is_full_at_the_start_gives_what_it_holds(small_disk, caplog
     path = small_disk / "spool.db"
     with Spool.open(path) as spool:
         with_picture(spool)
+    path.with_suffix(".reserve").unlink()
     fill(small_disk)
     with Spool.open(path) as spool:
         assert spool.session == 2
@@ -391,6 +438,14 @@ def test_a_disk_that_is_full_at_the_start_gives_what_it_holds(small_disk, caplog
     with Spool.open(path) as spool:
         assert spool.session == 3
     assert [r.getMessage().partition(":")[0] for r in caplog.records] == ["session 2 cannot be written yet"]
+
+
+def test_delivery_on_a_full_disk_uses_the_reserve(small_disk):
+    with Spool.open(small_disk / "spool.db") as spool:
+        with_picture(spool)
+        fill(small_disk)
+        releasing(spool)
+        assert waiting(spool) == []
 
 
 def test_a_read_only_folder(small_disk):
@@ -417,7 +472,7 @@ spool = Spool.open(Path(sys.argv[1]))
 print("session", spool.session, flush=True)
 while True:
     picture = Outgoing(Kind.THUMBNAIL, "t", bytes(40_000), "x", "e")
-    seq = spool.put(lambda seq: Record((Outgoing(Kind.EVENT, "t", b"%d" % seq, "x", "e"), picture)))
+    seq = spool.put(lambda n: Record((Outgoing(Kind.EVENT, "t", b"%d" % n.seq, "x", "e"), picture)))
     print(seq, flush=True)
 """
 

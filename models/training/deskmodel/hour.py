@@ -28,9 +28,10 @@ from edge.clock import SteppedClock
 from edge.errors import EdgeError
 from edge.offline import Offline, event_of
 from edge.policy.document import read_policy
-from edge.uplink.messages import Model, OpenedEvent, Topics
+from edge.uplink.event_records import Origin
+from edge.uplink.messages import Model, OpenedEvent
 from edge.uplink.records import Kind, Record
-from edge.uplink.report import Origin
+from edge.uplink.topics import Topics
 from edge.vision.detector import Detector
 from edge.watch import Watch
 

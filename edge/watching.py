@@ -1,0 +1,136 @@
+"""What the watch works with: what it looks with, whom it tells, what it remembers, what it can prove."""
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edge.capture.frame import Pixels
+from edge.evidence.thumbnail import Album, Jpeg
+from edge.policy.breaks import BreakState
+from edge.policy.document import Policy
+from edge.policy.judge import Closed, Opened
+from edge.policy.schedule import Off
+from edge.uplink.command_messages import CommandError
+from edge.uplink.messages import Capture
+from edge.vision.detector import View
+from edge.vision.mask import Polygon
+from edge.vision.scene import SceneState
+from edge.vision.tamper import TamperState
+from edge.vision.tracker import TracksState
+from edge.vision.types import Detection
+
+log = logging.getLogger(__name__)
+
+CAPTURE_WHEN = {
+    Off.OFF_SHIFT: Capture.OFF_SHIFT,
+    Off.BETWEEN_CHECKS: Capture.BETWEEN_CHECKS,
+    Off.BREAK: Capture.BREAK,
+    Off.POLICY_EXPIRED: Capture.OFF_SHIFT,
+    Off.POLICY_NOT_YET: Capture.OFF_SHIFT,
+}
+_PLAIN = (Off.OFF_SHIFT, Off.BETWEEN_CHECKS)
+"""Reasons that the capture state says already."""
+REFUSED_WHEN = {
+    Off.OFF_SHIFT: CommandError.OFF_SHIFT,
+    Off.BREAK: CommandError.ON_BREAK,
+    Off.POLICY_EXPIRED: CommandError.OFF_SHIFT,
+    Off.POLICY_NOT_YET: CommandError.OFF_SHIFT,
+}
+"""Why no look is taken when somebody asks for one; between checks it is."""
+_GRAVE = (Off.POLICY_EXPIRED.value, Off.POLICY_NOT_YET.value)
+"""Reasons for which somebody has to do something."""
+
+
+def reason_of(why: Off, on: BreakState) -> str:
+    """Return what `state` says beside the capture state."""
+    if why is Off.BREAK:
+        return "" if on is None else on.reason
+    return "" if why in _PLAIN else why.value
+
+
+class Looker(Protocol):
+    """What the watch looks with: a `Detector`, or what stands in for one."""
+
+    def view(self, pixels: Pixels, masks: tuple[Polygon, ...] = ()) -> View:
+        """Scale a frame to the model's input, masked areas black."""
+        ...
+
+    def detect(self, view: View) -> tuple[Detection, ...]:
+        """Return what is in a view."""
+        ...
+
+    def forget(self) -> None:
+        """Wipe every picture that is still in memory."""
+        ...
+
+
+class Outcome(Protocol):
+    """Where the watch writes what it finds."""
+
+    def opened(self, verdict: Opened, jpeg: Jpeg | None, policy: Policy, now_at: dt.datetime) -> None:
+        """Take a confirmed infraction and its picture."""
+        ...
+
+    def closed(self, verdict: Closed, policy: Policy, now_at: dt.datetime) -> None:
+        """Take the end of one."""
+        ...
+
+    def capture(self, capture: Capture, reason: str) -> None:
+        """Take a change of what the camera is doing."""
+        ...
+
+    def turn(self) -> None:
+        """Do what is due once a turn of the loop."""
+        ...
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the watch has done since it started."""
+
+    frames: int = 0
+    inferences: int = 0
+    camera_faults: int = 0
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the watch remembers of what it saw. Gone when the camera closes."""
+
+    scene: SceneState | None = None
+    tamper: TamperState = field(default_factory=TamperState)
+    tracks: TracksState = field(default_factory=TracksState)
+    album: Album = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What proves that a policy runs. Replaced whole, to be read from any thread. Monotonic seconds."""
+
+    policy: Policy
+    frame_s: float | None = None
+    """When the last frame was taken under it."""
+    inference_s: float | None = None
+    """When the model last ran under it."""
+    off: bool = False
+    """No frame may be taken now: the model was run on a black picture."""
+
+
+class CaptureState:
+    """Tells what the camera is doing, each change once."""
+
+    def __init__(self, tell: Callable[[Capture, str], None]) -> None:
+        self._tell = tell
+        self._last: tuple[Capture, str] | None = None
+
+    def is_now(self, capture: Capture, reason: str = "") -> None:
+        """Tell it, if it is not what was told last."""
+        if (capture, reason) == self._last:
+            return
+        self._last = (capture, reason)
+        level = logging.WARNING if capture is Capture.CAMERA_FAULT or reason in _GRAVE else logging.INFO
+        # A break's reason is the worker's own business, and no line of this log.
+        log.log(level, "%s%s", capture, f": {reason}" if reason and capture is not Capture.BREAK else "")
+        self._tell(capture, reason)

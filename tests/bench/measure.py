@@ -1,0 +1,279 @@
+"""The uplink beside a bare paho loop; and what a put, an event and an idle day cost."""
+
+import datetime as dt
+import hashlib
+import random
+import shutil
+import statistics
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge.clock import SystemClock
+from edge.evidence.thumbnail import Jpeg
+from edge.policy.document import ObjectRule
+from edge.policy.judge import Answer, Finding, Opened
+from edge.uplink.carry import Uplink
+from edge.uplink.delivery import WINDOW
+from edge.uplink.event_records import Origin, Stamp, opened_record
+from edge.uplink.link import BrokerConfig
+from edge.uplink.messages import EVENT_CONTENT_TYPE, Capture, Model, State
+from edge.uplink.records import OpenInfraction, Record, Serial
+from edge.uplink.spool import Spool
+from edge.uplink.topics import Topics
+from edge.uplink.wire import ClockQuality, timestamp
+from tests.bench.packets import Packets
+
+TOPICS = Topics("bench", "unit-1")
+MODEL = Model(name="none", sha256="0" * 64)
+ORIGIN = Origin(TOPICS, "bench", MODEL)
+RULE = ObjectRule(id="phone", labels=("cell phone",))
+SPOOL_BYTES = 256 << 20
+PICTURE_BYTES = 40_000
+_LIMIT_S = 300.0
+
+
+def event(serial: Serial, picture_bytes: int = 0) -> Record:
+    """Return an opened infraction, as a unit writes it."""
+    now_at = dt.datetime.now(dt.UTC)
+    stamp = Stamp(str(uuid.uuid4()), now_at, time.monotonic(), ClockQuality.SYNCHRONISED, 1)
+    opens = OpenInfraction(stamp.event_id, "phone", "object", now_at, now_at)
+    jpeg = None
+    if picture_bytes:
+        jpeg = Jpeg(hashlib.shake_128(stamp.event_id.encode()).digest(picture_bytes), 480, 360)
+    verdict = Opened(RULE, 0.0, 2.0, Finding(Answer.YES))
+    record = opened_record(ORIGIN, stamp, opens, verdict, jpeg, dt.timedelta(days=20), serial)
+    return Record(record.messages)  # ten thousand open infractions are nobody's
+
+
+def birth() -> State:
+    """Return the state that a unit begins with."""
+    return State(
+        online=True,
+        boot_id="bench",
+        firmware="bench",
+        model=MODEL,
+        policy_version=1,
+        capture=Capture.WATCHING,
+        at=timestamp(dt.datetime.now(dt.UTC)),
+    )
+
+
+def _uplink(spool: Spool, config: BrokerConfig) -> Uplink:
+    """Return the real one, but one that does not wait before it connects, as units do after a power cut."""
+    return Uplink(spool, config, TOPICS, birth(), clock=SystemClock(), chance=lambda: 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Puts:
+    """What it takes to keep an event, on this disk."""
+
+    events: int
+    picture_bytes: int
+    p50_ms: float
+    p99_ms: float
+    written_bytes: float
+    """That the process caused the disk to be written, an event."""
+
+
+def puts(folder: Path, count: int, picture_bytes: int) -> Puts:
+    """Time `count` puts into a fresh spool."""
+    taken_s: list[float] = []
+    with Spool.open(folder / "puts" / "spool.db", max_bytes=SPOOL_BYTES) as spool:
+        spool.put(event)
+        before = written_bytes()
+        for _ in range(count):
+            began_s = time.perf_counter()
+            spool.put(lambda serial: event(serial, picture_bytes))
+            taken_s.append(time.perf_counter() - began_s)
+        written = (written_bytes() - before) / count
+    shutil.rmtree(folder / "puts")
+    cuts = statistics.quantiles(taken_s, n=100)
+    return Puts(count, picture_bytes, 1000 * statistics.median(taken_s), 1000 * cuts[98], written)
+
+
+def written_bytes() -> int:
+    """Return what this process has caused to be written to a disk so far."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("write_bytes")))
+
+
+def fill(folder: Path, events: int) -> list[bytes]:
+    """Make a spool of so many waiting events in `folder`, and return their payloads."""
+    payloads: list[bytes] = []
+
+    def build(serial: Serial) -> Record:
+        record = event(serial)
+        payloads.append(record.messages[0].payload)
+        return record
+
+    with Spool.open(folder / "spool.db", max_bytes=SPOOL_BYTES) as spool:
+        for _ in range(events):
+            spool.put(build)
+    return payloads
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One side, once."""
+
+    per_s: float
+    """Messages per second, from before the connection to the last acknowledgement."""
+    cpu_us: float
+    """Of this process, a message: what a busy machine does not blur."""
+    written_bytes: float = 0.0
+    """That the disk was given, a message."""
+
+
+def drain(full: Path, scratch: Path, port: int, events: int) -> Run:
+    """Let the uplink empty a copy of `full`."""
+    shutil.copytree(full, scratch)
+    with Spool.open(scratch / "spool.db", max_bytes=SPOOL_BYTES) as spool:
+        uplink = _uplink(spool, BrokerConfig("127.0.0.1", port, "unit-1"))
+        before, began_s, cpu_s = written_bytes(), time.perf_counter(), time.process_time()
+        with uplink:
+            _wait(lambda: uplink.status().delivered >= events and spool.depth().events == 0)
+            taken_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
+        written = (written_bytes() - before) / events
+    shutil.rmtree(scratch)
+    return Run(events / taken_s, 1e6 * cpu_s / events, written)
+
+
+def bare(payloads: list[bytes], port: int, *, properties: bool) -> Run:
+    """Let a paho client send them that does nothing but keep the window full."""
+    in_flight, acked = 0, 0
+
+    def on_publish(*_: object) -> None:
+        nonlocal in_flight, acked
+        in_flight -= 1
+        acked += 1
+
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bare", protocol=paho.MQTTv5)
+    client.max_inflight_messages_set(WINDOW)
+    client.on_publish = on_publish
+    began_s, cpu_s = time.perf_counter(), time.process_time()
+    client.connect("127.0.0.1", port)
+    while not client.is_connected():
+        client.loop(1.0)
+    sent = 0
+    while acked < len(payloads):
+        while in_flight < WINDOW and sent < len(payloads):
+            told = _properties(sent) if properties else None
+            client.publish(TOPICS.event, payloads[sent], 1, properties=told)
+            sent += 1
+            in_flight += 1
+        if client.loop(1.0) is not paho.MQTT_ERR_SUCCESS:
+            raise AssertionError("the bare client lost its broker")
+    taken_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
+    client.disconnect()
+    return Run(len(payloads) / taken_s, 1e6 * cpu_s / len(payloads))
+
+
+def _properties(sent: int) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ContentType = EVENT_CONTENT_TYPE
+    properties.UserProperty = [("event_id", str(uuid.UUID(int=sent))), ("seq", str(sent))]
+    return properties
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Both sides in turn, on the same messages, against the same broker."""
+
+    events: int
+    uplink: tuple[Run, ...]
+    bare: tuple[Run, ...]
+    """Payloads alone."""
+    bare_with_properties: tuple[Run, ...]
+    """The very packets that the uplink sends."""
+
+    @property
+    def ratio(self) -> float:
+        """Messages per second, median against median, payloads alone: the harder one."""
+        return per_s(self.uplink) / per_s(self.bare)
+
+    @property
+    def ratio_with_properties(self) -> float:
+        return per_s(self.uplink) / per_s(self.bare_with_properties)
+
+    @property
+    def cpu_ratio(self) -> float:
+        """The least CPU that a message took the bare loop, over the least that it took the uplink."""
+        return min(r.cpu_us for r in self.bare) / min(r.cpu_us for r in self.uplink)
+
+
+def per_s(runs: tuple[Run, ...]) -> float:
+    """Return the median."""
+    return statistics.median(run.per_s for run in runs)
+
+
+def race(folder: Path, port: int, events: int, rounds: int, say: Callable[[str], None]) -> Race:
+    """Let both empty a backlog of `events`, `rounds` times each, in an order that chance gives."""
+    say(f"filling a spool with {events} events")
+    payloads = fill(folder / "full", events)
+    sides: dict[str, Callable[[], Run]] = {
+        "uplink": lambda: drain(folder / "full", folder / "drain", port, events),
+        "bare": lambda: bare(payloads, port, properties=False),
+        "bare_with_properties": lambda: bare(payloads, port, properties=True),
+    }
+    got: dict[str, list[Run]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name in random.sample(list(sides), len(sides)):
+            got[name].append(run := sides[name]())
+            say(f"{name}: {run.per_s:.0f} messages/s, {run.cpu_us:.0f} µs of CPU each")
+    return Race(events, **{name: tuple(runs) for name, runs in got.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What a unit costs that says nothing: measured at a short keepalive, carried on to the real one."""
+
+    keepalive_s: int
+    pings: int
+    ip_bytes_per_ping: float
+    """Both ways, with the headers of IP and TCP and the bare acknowledgements."""
+    mqtt_bytes_per_ping: float
+    connect_ip_bytes: int
+    """From the handshake to the birth's PUBACK."""
+
+    @property
+    def ip_bytes_a_day(self) -> float:
+        return 86_400 / self.keepalive_s * self.ip_bytes_per_ping
+
+    @property
+    def mqtt_bytes_a_day(self) -> float:
+        return 86_400 / self.keepalive_s * self.mqtt_bytes_per_ping
+
+
+def idle(folder: Path, port: int, seconds: float = 32.0, keepalive_s: int = 5) -> Idle:
+    """Connect, wait, and count the packets; needs root."""
+    config = BrokerConfig("127.0.0.1", port, "idle", keepalive_s=keepalive_s)
+    real = BrokerConfig("127.0.0.1", port, "idle").keepalive_s
+    with Spool.open(folder / "idle" / "spool.db") as spool, Packets(port) as connecting:
+        uplink = _uplink(spool, config)
+        with uplink:
+            _wait(lambda: uplink.status().connected)
+            time.sleep(2.0)  # the birth and its acknowledgement
+            with Packets(port) as quiet:
+                time.sleep(seconds)
+            connect_ip_bytes = connecting.ip_bytes - quiet.ip_bytes
+    shutil.rmtree(folder / "idle")
+    pings = quiet.payload_bytes // 4  # PINGREQ and PINGRESP, two bytes each
+    if pings == 0:
+        raise AssertionError("no ping came: was the keepalive changed?")
+    return Idle(real, pings, quiet.ip_bytes / pings, quiet.payload_bytes / pings, connect_ip_bytes)
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + _LIMIT_S
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"not done in {_LIMIT_S:g} s")
+        time.sleep(0.005)
