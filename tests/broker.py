@@ -63,6 +63,9 @@ class Mosquitto:
             self.process.wait(10)
             self.process = None
 
+    def said(self) -> str:
+        return (self.folder / "mosquitto.log").read_text()
+
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
 

@@ -242,20 +242,23 @@ def test_events_stay_on_the_unit_until_the_ingester_has_them(daemon, operator, m
     until(lambda: "opened phone" in daemon.said(), "the phone to be seen", 30)
     code, reply = operator.command("diagnose")
     assert (code, reply["result"]["facts"]["spool.events"]) == (0, 1)
+    daemon.stop(signal.SIGKILL)
     store = tmp_path / "store.db"
-    ingester = subprocess.Popen(
-        [COMMAND, "operator", "ack", *operator.broker, "--store", store],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with subscribed(mosquitto, f"{ROOT}/ack") as listener:
-            collect(listener, lambda got: any(decode_ack(m.payload).seq >= 1 for m in got), 90)
-        code, reply = operator.command("diagnose")
-        assert (code, reply["result"]["facts"]["spool.events"]) == (0, 0)
-    finally:
-        ingester.terminate()
-        assert ingester.wait(20) == 0
+    with subscribed(mosquitto, f"{ROOT}/ack") as listener:
+        ingester = subprocess.Popen(
+            [COMMAND, "operator", "ack", *operator.broker, "--store", store],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            until(lambda: "ingester" in mosquitto.said(), "the ingester to connect", 30)
+            online(daemon)
+            collect(listener, lambda got: any(decode_ack(m.payload).seq >= 2 for m in got), 60)
+        finally:
+            ingester.terminate()
+            assert ingester.wait(20) == 0
+    code, reply = operator.command("diagnose")
+    assert (code, reply["result"]["facts"]["link.ingester_seq"] >= 2) == (0, True)
 
 
 def test_a_command_that_is_old_retained_or_garbage_changes_nothing(daemon, operator, mosquitto):

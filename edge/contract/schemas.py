@@ -58,6 +58,7 @@ def _described(kinds: Mapping[str, Any], ref_template: str) -> tuple[dict[str, S
     for schema in every:
         _walk(schema, _as_ecma)
         _walk(schema, _as_constant)
+        _walk(schema, _as_written)
         _walk(schema, lambda part: part.pop("discriminator", None))  # OpenAPI's word, not JSON Schema's
     by_name = dict(zip(kinds, tops, strict=True))
     if "event" in by_name:
@@ -83,6 +84,13 @@ def _as_ecma(part: Schema) -> None:
     r"""Write a pattern as JSON Schema wants it: `\Z` is Python's word for what ECMA-262 calls `$`."""
     if isinstance(part.get("pattern"), str):
         part["pattern"] = part["pattern"].replace(r"\Z", "$")
+
+
+def _as_written(part: Schema) -> None:
+    """Write whole numbers as such: Python takes two types for one that differ in `0` and `0.0` alone."""
+    for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        if isinstance(part.get(key), float) and part[key].is_integer():
+            part[key] = int(part[key])
 
 
 def _as_constant(part: Schema) -> None:
