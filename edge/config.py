@@ -11,7 +11,13 @@ from edge.border import locate, read_bounded
 from edge.errors import EdgeError
 from edge.vision.model_file import DEFAULT_CARD
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
+        description="1 to 64 letters, digits, dots, _ or -, a letter or digit first",
+    ),
+]
 Words = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\0]*\Z")]
 Pixels = Annotated[int, Meta(ge=64, le=4096)]
 _PI_MAX_HEIGHT_PX = 3456

@@ -34,7 +34,7 @@ def add(
     watch.add_argument("--unit", metavar="ID", help="only this one")
     watch.add_argument("--json", action="store_true", help="one object a line")
     _ack(verb("ack", "store what the units say, and acknowledge it: the reference ingester"))
-    _command(verb("command", "tell a unit to do something, and show its reply"), seconds)
+    _command(verb("command", "tell a unit to look, to take a break and so on, and show its reply"), seconds)
 
 
 def _keygen(keygen: argparse.ArgumentParser) -> None:
@@ -97,7 +97,9 @@ def _key_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _broker_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tenant", required=True, metavar="T")
+    parser.add_argument(
+        "--tenant", required=True, metavar="T", help="the organisation: a level of every topic"
+    )
     group = parser.add_argument_group("broker")
     group.add_argument(
         "--broker", required=True, metavar="HOST[:PORT]", help="port 8883, or 1883 with --no-tls"
@@ -106,7 +108,7 @@ def _broker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ca-file", type=Path, metavar="PEM", help="default: the system's authorities")
     group.add_argument("--cert", type=Path, metavar="PEM", help="your own certificate, with --key-file")
     group.add_argument("--key-file", type=Path, metavar="PEM", help="its private key")
-    group.add_argument("--username", metavar="NAME")
+    group.add_argument("--username", metavar="NAME", help="as the broker knows you")
     group.add_argument(
         "--password-file", type=Path, metavar="FILE", help="its first line; without it, it is asked for"
     )

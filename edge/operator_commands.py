@@ -42,7 +42,7 @@ _SUMMARY_EVERY_S = 10.0
 
 
 class WrongOptions(EdgeError):
-    """Two options do not go together: do what the message says."""
+    """Two options do not go together: see the verb's --help."""
 
 
 class NoUnits(EdgeError):

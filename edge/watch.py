@@ -207,7 +207,7 @@ class Watch:
         self._capture.is_now(CAPTURE_WHEN[why], reason_of(why, on))
         if why in REFUSED_WHEN:
             self._requests.refuse_look(
-                REFUSED_WHEN[why], f"wanted a time to look at, got one that is {why.value}"
+                REFUSED_WHEN[why], f"wanted a time when the unit may look, got: {why.value}"
             )
 
     def _come_back(self, now_s: float) -> None:

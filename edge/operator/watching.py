@@ -119,7 +119,7 @@ def _alarm(alarm: Alarm) -> str:
 
 def _reported(report: Reported) -> str:
     document = report.desired
-    what = f"version {document.version}, {document.sha256[:12]}" if document else "one that cannot be read"
+    what = f"version {document.version}, {document.sha256[:12]}" if document else "one that is not trusted"
     if report.phase is Phase.NONE:
         what = f"none was sent; version {report.running.version}, the unit's own, is in force"
     why = f": {report.error.code} at {report.error.path}: {report.error.problem}" if report.error else ""

@@ -47,7 +47,7 @@ Polygon = Annotated[tuple[Point, ...], Meta(min_length=3, max_length=32)]
 
 
 class PolicyError(EdgeError):
-    """The policy is refused and the one before it stays: correct the document at `path` and push it again."""
+    """The policy is refused and the one before it stays: correct the document at that path, then try again."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{problem} - at {path}")
@@ -163,8 +163,7 @@ class ObjectRule(_Scored, frozen=True, kw_only=True, tag="object"):
         _unique("labels", self.labels)
         if PERSON in self.labels:
             raise ValueError(
-                f"labels: people are counted by a rule of kind people, and never pictured sharp: "
-                f"wanted an object, got {PERSON!r}"
+                f"labels: wanted objects, got {PERSON!r}: a rule of kind people counts people, and they are never pictured sharp"
             )
 
 
@@ -307,7 +306,7 @@ def read_policy(path: Path) -> Policy:
 
 def check_labels(policy: Policy, labels: Collection[str]) -> None:
     """Raise LabelUnserved for the first rule that a model with these `labels` cannot serve."""
-    known = ", ".join(sorted(labels))
+    known = ", ".join(sorted(set(labels) - {PERSON}))
     for index, rule in enumerate(policy.rules):
         match rule:
             case ObjectRule():

@@ -24,7 +24,7 @@ _REFUSED: dict[int, str] = {
     0x84: 'set broker.protocol to "{other}"',
     0x85: "the broker does not take this client id: check the unit's id",
     0x86: "check broker.username and broker.password_file",
-    0x87: "the broker's access list does not let this unit in: check its user, certificate and the list",
+    0x87: "check the user name and the password or certificate; else the broker's access list does not let this unit in",
     0x88: "the broker is not ready: it will be tried again",
     0x89: "the broker is busy: it will be tried again",
     0x8A: "the broker has banned this unit: ask who runs it",
@@ -58,6 +58,8 @@ def unreachable(address: str, error: Exception, tls: Tls | None, clock: WallCloc
     if tls is not None and isinstance(error, ssl.SSLError):
         return BrokerUnreachable(f"cannot reach {address}: {tls_cause(error, tls, clock)}")
     hint = next((hint for kind, hint in _UNREACHABLE if isinstance(error, kind)), "check the network")
+    if tls is not None and isinstance(error, ConnectionResetError):
+        hint = "perhaps that port speaks no TLS: check the port, and whether TLS is wanted there"
     return BrokerUnreachable(f"cannot reach {address}: {error}: {hint}")
 
 

@@ -15,7 +15,7 @@ class SpoolError(EdgeError):
 
 
 class SpoolFull(SpoolError):
-    """The disk is full: nothing was written, and the spool is whole; free some space and put again."""
+    """The disk is full: nothing was written, and the spool is whole; free some space, then try again."""
 
 
 class SpoolUnwritable(SpoolError):

@@ -15,7 +15,7 @@ class LinkError(EdgeError):
 
 
 class BrokerUnreachable(LinkError, ConnectionError):
-    """Nobody answers there: check broker.host, broker.port, the network and the broker."""
+    """There is no way there: check what the message names, then the network and the broker."""
 
 
 class BrokerRefused(LinkError):

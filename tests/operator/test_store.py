@@ -1,5 +1,6 @@
 """The ingester's store: once each, complete up to where, and no picture beyond its retention."""
 
+import contextlib
 import datetime as dt
 import sqlite3
 import stat
@@ -135,7 +136,7 @@ def test_an_event_whose_time_was_put_right_replaces_the_one_before(store, tmp_pa
     take(store, opened(1, clock="unsynchronised", time=NOW - 9000 * DAY))
     take(store, opened(1, clock="corrected", time=NOW))
     take(store, opened(1, clock="unsynchronised", time=NOW - 9000 * DAY))
-    with sqlite3.connect(tmp_path / "events.db") as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / "events.db")) as db:
         assert db.execute("SELECT time FROM events").fetchall() == [(timestamp(NOW),)]
 
 
@@ -179,7 +180,7 @@ def test_nothing_that_arrives_makes_reading_fail(topic, payload):
 
 def test_what_cannot_be_read_is_bounded(store, tmp_path):
     take(store, *[with_(opened(1), b"%d" % n) for n in range(1200)])
-    with sqlite3.connect(tmp_path / "events.db") as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / "events.db")) as db:
         assert db.execute("SELECT count(*), max(position) FROM unreadable").fetchone() == (1000, 1200)
 
 

@@ -149,7 +149,9 @@ def test_reports_and_replies(mosquitto, spool):
             uplink.report(reported(3))
             relay.open = True
             got = collect(listener, versions)
-            assert (versions(got), replies(got)) == ([3], [])
+            assert versions(got) == [3]
+            # What was not acknowledged before the cut comes again.
+            assert set(replies(got)) <= {f"c{number}" for number in range(40 - 16, 40)}
             relay.cut()
             relay.open = True
             assert versions(collect(listener, versions)) == [3]  # on each new connection
