@@ -14,6 +14,16 @@ from msgspec import inspect
 
 _SOURCE = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
 _REGEX = re.compile(r"Expected `str` matching regex '.*'")
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a set of keys",
+    "null": "nothing",
+}
+"""What msgspec's names of types are called in a message."""
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:
@@ -52,8 +62,18 @@ def locate(message: str, wanted: object, document: object) -> tuple[str, str]:
         words = _description(kind)
         if words and _REGEX.fullmatch(problem):
             problem = f"wanted {words}"
-        problem = f"{problem.replace('Expected', 'wanted', 1)}, got {_shown(got)}"
-    return path, problem.replace("Expected", "wanted", 1)
+        problem = f"{_plain(problem)}, got {_shown(got)}"
+        return path, problem.replace("Expected", "wanted", 1)
+    return path, _plain(problem).replace("Expected", "wanted", 1)
+
+
+def _plain(problem: str) -> str:
+    """Return a message of msgspec's without its names of types."""
+    return re.sub(
+        r"`((?:int|float|str|bool|array|object|null)(?: \| \w+)*)`",
+        lambda found: " or ".join(_WORDS.get(name, name) for name in found[1].split(" | ")),
+        problem,
+    )
 
 
 def _follow(kind: inspect.Type, document: object, path: str) -> tuple[inspect.Type | None, object]:

@@ -53,7 +53,7 @@ def test_the_policy_that_ships_is_taken():
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("port = 8883", "port = 70000", r"broker\.port: wanted `int` <= 65535, got 70000"),
+        ("port = 8883", "port = 70000", r"broker\.port: wanted a whole number <= 65535, got 70000"),
         ("port = 8883", "prot = 8883", r"broker\.prot: wanted one of the keys .*port.*; got 'prot'"),
         ('id = "cam-0042"', 'id = "cam/0042"', r"unit\.id"),
         ('kind = "pi"', 'kind = "ip"', r"camera\.kind: wanted one of pi, replay, usb; got 'ip'"),

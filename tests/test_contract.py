@@ -478,9 +478,9 @@ def test_every_example_of_the_page_is_valid():
 
 
 def test_the_page_tells_every_fact_of_diagnose():
-    """The names are the keys of the dicts in edge/facts.py."""
-    source = ast.parse((checkout() / "edge/facts.py").read_text())
-    dicts = [node for node in ast.walk(source) if isinstance(node, ast.Dict)]
+    """The names are the keys of the dicts in edge/facts.py, and of what edge/unit.py puts beside them."""
+    sources = [ast.parse((checkout() / file).read_text()) for file in ("edge/facts.py", "edge/unit.py")]
+    dicts = [node for source in sources for node in ast.walk(source) if isinstance(node, ast.Dict)]
     wanted = {key.value for node in dicts for key in node.keys if isinstance(key, ast.Constant)}
     table = PAGE.partition("\n| fact of `diagnose` |")[2].partition("\n\n")[0]
     told = set(re.findall(r"`([a-z]+\.[a-z_0-9]+)`", table))

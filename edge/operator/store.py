@@ -27,7 +27,7 @@ _PASSING = frozenset(
 
 
 class StoreBusy(EdgeError):
-    """The store cannot be written now: make room on its disk, and it goes on by itself."""
+    """The store cannot be written now: make room on its disk; one that runs goes on by itself."""
 
 
 class StoreUnusable(EdgeError):

@@ -47,7 +47,7 @@ Polygon = Annotated[tuple[Point, ...], Meta(min_length=3, max_length=32)]
 
 
 class PolicyError(EdgeError):
-    """The policy is refused and the one before it stays: correct the document at that path, then try again."""
+    """The policy is refused and the one before it stays: correct the document there, then try again."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{problem} - at {path}")
@@ -162,9 +162,7 @@ class ObjectRule(_Scored, frozen=True, kw_only=True, tag="object"):
         self._check_scores()
         _unique("labels", self.labels)
         if PERSON in self.labels:
-            raise ValueError(
-                f"labels: wanted objects, got {PERSON!r}: a rule of kind people counts people, and they are never pictured sharp"
-            )
+            raise ValueError(f"labels: wanted objects, got {PERSON!r}, whom a rule of kind people counts")
 
 
 class PeopleRule(_Scored, frozen=True, kw_only=True, tag="people"):

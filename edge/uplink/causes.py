@@ -24,7 +24,8 @@ _REFUSED: dict[int, str] = {
     0x84: 'set broker.protocol to "{other}"',
     0x85: "the broker does not take this client id: check the unit's id",
     0x86: "check broker.username and broker.password_file",
-    0x87: "check the user name and the password or certificate; else the broker's access list does not let this unit in",
+    0x87: "check its user name and password, or its certificate; else the broker's access list does not let"
+    " this unit in",
     0x88: "the broker is not ready: it will be tried again",
     0x89: "the broker is busy: it will be tried again",
     0x8A: "the broker has banned this unit: ask who runs it",

@@ -98,7 +98,7 @@ def test_the_design_s_policy_is_taken_whole():
         ("watch.mode", "random", "$.watch.mode", "wanted one of continuous, spot; got 'random'"),
         ("shifts.0.end", "24:30", "$.shifts[0].end", "wanted HH:MM, 00:00 to 23:59, or 24:00, got '24:30'"),
         ("schema", "policy/2", "$.schema", "policy/2"),
-        ("version", "7", "$.version", "got `str`"),
+        ("version", "7", "$.version", "wanted a whole number, got a text"),
         ("version", 0, "$.version", "got 0"),
         ("version", ..., "$", "wanted the key 'version'"),
         ("rules", [], "$.rules", "length >= 1"),
