@@ -20,6 +20,7 @@ from edge.uplink.messages import (
     encode,
 )
 from edge.uplink.signals import Received
+from edge.uplink.twin_messages import Document, Phase, Reported, encode_reported
 from edge.uplink.wire import ClockQuality
 
 ROOT = "deskwatch/v1/demo/desk-1"
@@ -104,6 +105,13 @@ def test_a_picture_of_a_hostile_name_is_garbage(board, event_id):
     board.take(message(f"thumb/{event_id}", JPEG))
     assert files(board) == []
     assert (board.garbage, board.pictures) == (1, {})
+
+
+def test_a_report_of_the_policy_is_understood(board):
+    running = Document(version=1, sha256="ab" * 32)
+    report = Reported(phase=Phase.NONE, running=running, session=1, at="2026-03-04T05:06:07.089Z")
+    board.take(Received(f"{board.root}/config/reported", 1, retain=True, payload=encode_reported(report)))
+    assert (board.messages, board.garbage) == (1, 0)
 
 
 @pytest.mark.parametrize(

@@ -196,9 +196,10 @@ class Uplink:
 
     def _run(self) -> None:
         attempt = 0
-        delay_s = self._backoff.delay_s(
-            0, self._chance()
-        )  # at the start too: after a power cut all start at once
+        # At the start too: after a power cut all start at once.
+        delay_s = self._backoff.delay_s(0, self._chance())
+        if delay_s > 1.0:
+            _log.info("connecting to %s in %.0f s", self._config.address, delay_s)
         while True:
             self._wait(delay_s)
             if self._stopping.is_set():

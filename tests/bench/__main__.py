@@ -45,7 +45,7 @@ def main() -> int:
         print(json.dumps({**figures, "idle": quiet and asdict(quiet)}))
     else:
         print(_table(timed, both, quiet))
-    return 0 if both.ratio >= AIM else 1
+    return 0 if both.ratio_with_properties >= AIM else 1
 
 
 def _table(timed: list[Puts], both: Race, quiet: Idle | None) -> str:
@@ -60,8 +60,8 @@ def _table(timed: list[Puts], both: Race, quiet: Idle | None) -> str:
         lines.append(f"  {name:<36} {per_s(runs):8.0f}  ({each})  {cpu_us:.0f} µs")
     lines += [
         (
-            f"  ratio {both.ratio:.2f} (wanted {AIM}); by CPU {both.cpu_ratio:.2f};"
-            f" with the same packets {both.ratio_with_properties:.2f}"
+            f"  ratio with the same packets {both.ratio_with_properties:.2f} (wanted {AIM});"
+            f" with payloads alone {both.ratio:.2f}, by CPU {both.cpu_ratio:.2f}"
         ),
         (
             f"disk written for an event, delivered and forgotten:"
