@@ -194,11 +194,11 @@ def test_a_camera_that_cannot_stop_is_freed_all_the_same():
 
 
 def test_a_driver_that_hangs_holds_up_nobody_for_long(monkeypatch):
-    monkeypatch.setattr(picamera, "_CLOSE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(picamera, "_OPEN_TIMEOUT_S", 0.05)
     camera, driver, _ = make()
     camera.open()
     driver.fail(Fault.HANGS)
+    monkeypatch.setattr(picamera, "_CLOSE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(picamera, "_OPEN_TIMEOUT_S", 0.05)
     started_s = time.monotonic()
     camera.close()
     for _ in range(2):
@@ -209,9 +209,10 @@ def test_a_driver_that_hangs_holds_up_nobody_for_long(monkeypatch):
         with pytest.raises(CameraBusy, match="3 calls hang in the driver: restart the process"):
             camera.open()
     assert threading.active_count() == threads  # bounded, however often it is tried
-    assert time.monotonic() - started_s < 2.0
+    assert time.monotonic() - started_s < 10.0
     driver.mend()
-    deadline_s = time.monotonic() + 5.0
+    monkeypatch.undo()
+    deadline_s = time.monotonic() + 20.0
     while True:  # the late openings close again as soon as the driver lets go
         try:
             camera.open()

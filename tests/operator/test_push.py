@@ -14,7 +14,7 @@ from edge.uplink.signals import Publication
 from edge.uplink.topics import Topics
 from edge.uplink.twin_messages import Document, Phase, Reported, encode_reported
 from edge.uplink.wire import JSON, Problem, timestamp
-from tests.broker import subscribed
+from tests.broker import subscribed, until
 from tests.operator.fleet import NOW, FakeUnit, state, unit
 
 OWN = Document(version=7, sha256="7" * 64)
@@ -194,6 +194,7 @@ def test_the_wait_outlives_the_broker(broker, signed, policy_file, capsys):
     fake.start()
     try:
         assert push(broker, signed, "--unit", "u1", "--timeout", 60) == 0
+        until(lambda: fake.failure is not None, "the first connection to find that its broker went")
     finally:
         with pytest.raises(ConnectionError):
             fake.stop()

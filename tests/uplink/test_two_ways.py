@@ -96,7 +96,7 @@ def test_a_command_comes_again_where_the_wire_broke_over_it(mosquitto, relay, sp
 
     inbox = Inbox({TOPICS.command("+"): breaking})
     with quick_uplink(spool, BrokerConfig("127.0.0.1", relay.port, "unit-1"), inbox=inbox) as uplink:
-        until(lambda: uplink.status().connected, "a connection")
+        until(lambda: uplink.status().last_puback_s is not None, "the birth, which follows the subscription")
         tell(mosquitto, TOPICS.command("reload"), b"now")
         until(lambda: [m.payload for m in handled] == [b"now", b"now"], "the command again")
 

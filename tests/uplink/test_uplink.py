@@ -80,7 +80,7 @@ def test_a_thousand_events_in_order_none_missing_none_twice(mosquitto, spool, pr
 def test_birth_and_offline_are_retained(mosquitto, spool):
     mosquitto.start()
     with quick_uplink(spool, mosquitto.config()) as uplink:
-        until(lambda: uplink.status().connected, "a connection")
+        until(lambda: uplink.status().last_puback_s is not None, "the birth")
         with subscribed(mosquitto) as late:
             (born,) = collect(late, len)
     assert born.retain
