@@ -49,6 +49,8 @@ def make_parser() -> argparse.ArgumentParser:
     _demo(commands)
     run = _command(commands, "run", "watch: the daemon of a unit")
     run.add_argument("--config", type=Path, required=True, metavar="unit.toml", help=_CONFIG_HELP)
+    _at_unit(commands)
+    _log(commands)
     _replay(commands)
     _detect(commands)
     _bench(commands)
@@ -77,6 +79,47 @@ def _demo(commands: "_Commands[_Parser]") -> None:
     _json_option(demo, "one line per message received at the broker")
 
 
+def _at_unit(commands: "_Commands[_Parser]") -> None:
+    """Add what is typed at a unit: a socket in its state folder leads to it."""
+    take = _command(commands, "break", "start a break at this unit: the camera closes at once")
+    reason_help = "a few words; your employer reads them too (none)"
+    take.add_argument("--reason", default="", metavar="TEXT", help=reason_help)
+    resume = _command(commands, "resume", "end the break")
+    notice = _command(commands, "notice", "what the worker is told, and accepts before anything is captured")
+    word = notice.add_mutually_exclusive_group()
+    word.add_argument("--accept", action="store_true", help="accept it, having read it")
+    word.add_argument("--withdraw", action="store_true", help="take that back: nothing is captured any more")
+    repair = _command(commands, "repair", "keep the camera closed until a repair is done")
+    which = repair.add_mutually_exclusive_group(required=True)
+    which.add_argument("--reason", type=_words, metavar="TEXT", help="begin one, for this reason")
+    which.add_argument("--done", action="store_true", help="it is done")
+    for parser in (take, resume, notice, repair):
+        parser.add_argument(
+            "--config",
+            type=Path,
+            default=Path("/etc/deskwatch/unit.toml"),
+            metavar="unit.toml",
+            help="of the unit that runs here (%(default)s)",
+        )
+
+
+def _log(commands: "_Commands[_Parser]") -> None:
+    log = _command(commands, "log", "what this unit saw and sent: the worker's own log")
+    log.add_argument(
+        "--config",
+        type=Path,
+        default=Path("/etc/deskwatch/unit.toml"),
+        metavar="unit.toml",
+        help="of the unit whose log it is (%(default)s)",
+    )
+    form = log.add_mutually_exclusive_group()
+    form.add_argument("--verify", action="store_true", help="say only whether it is whole")
+    form.add_argument("--html", type=Path, metavar="FILE", help="save it as a page, pictures included")
+    _json_option(form, "one entry a line, as it is stored")
+    head_help = "say whether an entry noted before is still in it, unchanged"
+    form.add_argument("--head", nargs="+", metavar="HASH", help=head_help)
+
+
 def _replay(commands: "_Commands[_Parser]") -> None:
     replay = _command(commands, "replay", "the whole watch on an image, a folder of images, or a clip")
     replay.add_argument(
@@ -90,6 +133,15 @@ def _replay(commands: "_Commands[_Parser]") -> None:
     replay.add_argument("--at", type=_moment, metavar="TIME", help=at_help)
     replay.add_argument(
         "--hold", type=_seconds, default=5.0, metavar="S", help="show an image so long (%(default)s)"
+    )
+    replay.add_argument(
+        "--break",
+        dest="breaks",
+        type=_span,
+        action="append",
+        default=[],
+        metavar="START-END",
+        help="take a break, in seconds from the begin: 3-8; the footage runs on unseen (none)",
     )
     replay.add_argument("--seed", type=int, metavar="N", help="repeat the random spot checks and event ids")
     _json_option(replay, "one CloudEvent a line, as a unit publishes it")
@@ -180,7 +232,7 @@ def _policy_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", type=Path, default=default, help="default: the one that ships")
 
 
-def _json_option(parser: argparse.ArgumentParser, about: str) -> None:
+def _json_option(parser: "argparse._ActionsContainer", about: str) -> None:
     parser.add_argument("--json", action="store_true", help=about)
 
 
@@ -205,11 +257,30 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _span(text: str) -> tuple[float, float]:
+    """Parse `3-8`, in seconds."""
+    start, _, end = text.partition("-")
+    try:
+        span = float(start), float(end)
+    except ValueError:
+        span = math.nan, math.nan
+    if not 0.0 <= span[0] < span[1] < 1e6:
+        wanted = "wanted START-END in seconds, the end later, below a million: 3-8"
+        raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}")
+    return span
+
+
 def _measured_seconds(text: str) -> float:
     value = _seconds(text)
     if value < 1.0:  # too few steps for a percentile
         raise argparse.ArgumentTypeError(f"wanted 1 second or more, got {text!r}")
     return value
+
+
+def _words(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"wanted a few words, got {text!r}")
+    return text
 
 
 def _count(text: str) -> int:

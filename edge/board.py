@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from edge.errors import EdgeError
+from edge.evidence.sealing import NotSealed, sealed_to
 from edge.output import write_file
 from edge.page import Entry, render
 from edge.story import printable, words_of
@@ -48,6 +49,8 @@ class Board:
     closed: dict[str, ClosedEvent] = field(default_factory=dict)
     """By the id of the opened event."""
     pictures: dict[str, bytes] = field(default_factory=dict)
+    sealed: dict[str, str] = field(default_factory=dict)
+    """The key that a picture is sealed to, by event id: nobody here can look at it."""
     messages: int = 0
     garbage: int = 0
     """Messages that are not what the contract says."""
@@ -76,9 +79,12 @@ class Board:
                 case ["thumb", event_id] if _FILE_NAME.match(event_id) and message.payload[:2] == _JPEG:
                     write_file(self.out / f"{event_id}.jpg", message.payload)
                     _keep(self.pictures, event_id, message.payload)
+                case ["thumb", event_id] if _FILE_NAME.match(event_id):
+                    _keep(self.sealed, event_id, sealed_to(message.payload))
+                    write_file(self.out / f"{event_id}.sealed", message.payload)
                 case _:
                     self.garbage += 1
-        except (InvalidMessage, ValueError):
+        except (InvalidMessage, NotSealed, ValueError):
             self.garbage += 1
 
     @contextmanager
@@ -95,6 +101,8 @@ class Board:
     def summary(self) -> str:
         """Return the counts, in words."""
         counts = f"{len(self.opened)} opened, {len(self.closed)} closed, {len(self.pictures)} pictures"
+        if self.sealed:
+            counts += f", {len(self.sealed)} sealed"
         if self.garbage:
             counts += f", {self.garbage} not understood"
         return f"{self.messages} messages arrived: {counts}"
@@ -121,6 +129,7 @@ class Board:
             duration_s=closed.data.duration_s if closed else None,
             reason=closed.data.reason if closed else None,
             picture=self.pictures.get(event.id),
+            sealed_to=self.sealed.get(event.id),
             event_id=event.id,
             payload=json.dumps(json.loads(encode(event)), indent=2),
         )
@@ -157,7 +166,8 @@ class LiveTable:
             if closed:
                 lasted = Text(f"{closed.data.duration_s:.1f} s ({closed.data.reason})")
             picture = board.pictures.get(event.id)
-            size = f"{len(picture) / 1000:.1f} kB" if picture else ""
+            sealed = "sealed" if event.id in board.sealed else ""
+            size = f"{len(picture) / 1000:.1f} kB" if picture else sealed
             # Text, not str: what came over the wire is no markup.
             rule, what = Text(printable(event.subject)), Text(printable(words_of(event)))
             table.add_row(event.time[11:19], rule, what, lasted, size)

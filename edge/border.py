@@ -126,6 +126,8 @@ def _description(kind: inspect.Type | None) -> str:
     """Return what `Meta(description=...)` says of the type."""
     if isinstance(kind, inspect.Metadata) and kind.extra_json_schema:
         return str(kind.extra_json_schema.get("description", ""))
+    if isinstance(kind, inspect.UnionType):  # it or nothing
+        return next(filter(None, map(_description, kind.types)), "")
     return ""
 
 

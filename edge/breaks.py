@@ -1,6 +1,7 @@
 """The worker's breaks: started and ended from any thread, kept over a restart, told by the watch in turn."""
 
 import logging
+import math
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,6 +87,10 @@ class Breaks:
         with self._lock:
             if self.on is None:
                 raise NotDone(CommandError.NOT_ON_BREAK, "wanted a break that is on, got none")
+            left_s = steps.too_early(self.on, by, self._now())
+            if left_s is not None:
+                wanted = "wanted a break that is five minutes old, or was not taken at the unit"
+                raise NotDone(CommandError.TOO_EARLY, f"{wanted}: try again in {math.ceil(left_s)} s")
             return self._end(self.on, by)
 
     def turn(self) -> None:

@@ -109,7 +109,14 @@ def _replay(arguments: argparse.Namespace) -> int:
 
     detector = _detector(arguments)
     done = offline.replay(
-        arguments.source, detector, policy, start_at, tell, seed=arguments.seed, hold_s=arguments.hold
+        arguments.source,
+        detector,
+        policy,
+        start_at,
+        tell,
+        seed=arguments.seed,
+        hold_s=arguments.hold,
+        breaks=[offline.PlannedBreak(*span) for span in arguments.breaks],
     )
     if not arguments.json:
         found = f"{done.opened} infraction{'' if done.opened == 1 else 's'}"
@@ -185,6 +192,18 @@ def _operator(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _at_unit(arguments: argparse.Namespace) -> int:
+    from edge.at_unit import run
+
+    return run(arguments)
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    from edge.logbook.command import run
+
+    return run(arguments)
+
+
 def _policy_check(arguments: argparse.Namespace) -> int:
     from edge.offline import start_of_watch
     from edge.policy.document import PolicyError, PolicyMissing, check_labels, read_policy
@@ -205,8 +224,8 @@ def _policy_check(arguments: argparse.Namespace) -> int:
     good = f"good: version {policy.version}, {len(policy.rules)} rules, {watch}"
     put(f"{arguments.file}: {good}, on labels of {card.name}")
     expires = f"{policy.expires_at:%Y-%m-%d %H:%M %Z}"
-    if policy.thumbnail.recipient is not None:
-        put("  a unit of this firmware refuses it: it cannot seal pictures yet - at $.thumbnail.recipient")
+    if (recipient := policy.thumbnail.sealed_to) is not None:
+        put(f"  its pictures are sealed to key {recipient.kid}")
     put(f"  watches from {start_at:%a %Y-%m-%d %H:%M} {policy.timezone}, expires {expires}")
     return GOOD
 
@@ -269,13 +288,18 @@ def _detector(arguments: argparse.Namespace) -> "Detector":
 
 _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
+    "break": _at_unit,
     "demo": _demo,
     "detect": _detect,
+    "log": _log,
     "model check": _model_check,
     "model fetch": _model_fetch,
+    "notice": _at_unit,
     "operator": _operator,
     "policy check": _policy_check,
+    "repair": _at_unit,
     "replay": _replay,
+    "resume": _at_unit,
     "run": _run,
 }
 

@@ -1,6 +1,5 @@
 """Stamps events, and puts right what was timed before the clock was set."""
 
-import datetime as dt
 import logging
 import uuid
 from collections.abc import Callable
@@ -50,9 +49,7 @@ class ClockKeeper:
         """Mend the times of what waits, and tell by how much the clock was put forward, if that is known."""
         now_at, now_s = self._clock.now_at(), self._clock.now_s()
         boot_id, stamp = self._origin.boot_id, self.stamp()
-        self._spool.amend(
-            lambda payload: corrected(payload, boot_id, now_at, now_s), dt.timedelta(seconds=stepped_s or 0.0)
-        )
+        self._spool.amend(lambda payload: corrected(payload, boot_id, now_at, now_s))
         if stepped_s is not None:
             self._spool.put(lambda serial: clock_set_record(self._origin, stamp, stepped_s, serial))
             log.info("the clock is synchronised; it was put forward by %.1f s", stepped_s)

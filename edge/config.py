@@ -21,6 +21,11 @@ Name = Annotated[
 Words = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\0]*\Z")]
 Pixels = Annotated[int, Meta(ge=64, le=4096)]
 _PI_MAX_HEIGHT_PX = 3456
+_LAST_GPIO = 27
+"""Of the 40-pin header. Its GPIOs 0 and 1 are for a board's EEPROM."""
+_PULLED_UP = (2, 3)
+"""By resistors on the board: there an LED would glow while nothing is watched."""
+_LedPin = Annotated[int, Meta(ge=4, le=_LAST_GPIO)]
 _MAX_BYTES = 256_000
 
 
@@ -125,10 +130,36 @@ class ModelTable(_Table, frozen=True, kw_only=True):
 
 
 class LedTable(_Table, frozen=True, kw_only=True):
-    """`[led]`: the indicator."""
+    """`[led]`: the indicator. Pins are GPIOs of the 40-pin header, in Broadcom numbers."""
 
-    pin: Annotated[int, Meta(ge=0, le=53)] | None = None
-    """GPIO, in Broadcom numbers; None where the unit has no LED."""
+    pin: _LedPin | None = None
+    """None where the unit has no LED."""
+    sense_pin: _LedPin | None = None
+    """An input that is high while the LED is lit; None where nothing senses it."""
+    active_high: bool = True
+    """Whether the LED is lit while its pin is high."""
+
+    def __post_init__(self) -> None:
+        if self.sense_pin is None:
+            return
+        if self.pin is None:
+            raise ValueError("sense_pin: wanted led.pin beside it, got none")
+        if self.sense_pin == self.pin:
+            raise ValueError(f"sense_pin: wanted another pin than led.pin, got {self.pin} for both")
+
+
+class ButtonTable(_Table, frozen=True, kw_only=True):
+    """`[button]`: starts and ends a break, accepts the notice; held, it shows the unit's identity."""
+
+    pin: Annotated[int, Meta(ge=2, le=_LAST_GPIO)] | None = None
+    """None where the unit has no button."""
+    pull_up: bool = True
+    """Whether it lies between its pin and ground; false: between its pin and 3.3 V."""
+    hold_s: Annotated[float, Meta(ge=1, le=10)] = 3.0
+
+    def __post_init__(self) -> None:
+        if self.pin in _PULLED_UP and not self.pull_up:
+            raise ValueError(f"pull_up: wanted true, as the board pulls GPIO {self.pin} up, got false")
 
 
 class PathsTable(_Table, frozen=True, kw_only=True):
@@ -173,6 +204,13 @@ class Config(_Table, frozen=True, kw_only=True):
     uplink: UplinkTable = UplinkTable()
     twin: TwinTable = TwinTable()
     led: LedTable = LedTable()
+    button: ButtonTable = ButtonTable()
+
+    def __post_init__(self) -> None:
+        pin = self.button.pin
+        if pin is not None and pin in (self.led.pin, self.led.sense_pin):
+            name = "led.pin" if pin == self.led.pin else "led.sense_pin"
+            raise ValueError(f"button: wanted a pin of its own, got {pin}, which is {name}")
 
 
 def read_config(path: Path) -> Config:

@@ -9,15 +9,13 @@ from edge import __version__
 from edge.border import read_bounded
 from edge.clock import SystemClock
 from edge.config import Config, read_config
-from edge.device.led import GpioLed
 from edge.errors import EdgeError
-from edge.parts import broker_config, make_camera, redirected, trusted_keys
+from edge.parts import broker_config, make_camera, make_hardware, redirected, trusted_keys
 from edge.policy.document import (
     MAX_POLICY_BYTES,
     Policy,
     PolicyError,
     check_labels,
-    check_sealing,
     read_policy,
 )
 from edge.stopping import Stop
@@ -66,7 +64,6 @@ def _run(path: Path, config: Config, stop: Stop, began: Event) -> None:
     clock = SystemClock(stop)
     camera = make_camera(config.camera, clock)
     source = config.camera.source
-    led = None if config.led.pin is None else GpioLed(config.led.pin)
     _say_hello(config, policy, detector)
 
     def reload() -> None:
@@ -74,13 +71,9 @@ def _run(path: Path, config: Config, stop: Stop, began: Event) -> None:
         stop.set()
         clock.wake()
 
-    try:
-        with running(settings, detector, clock, led=led, reload=reload) as unit:
-            began.set()
-            unit.watch(camera, frozen_after([source] if source else []), stop)
-    finally:
-        if led is not None:
-            led.close()
+    with running(settings, detector, clock, hardware=make_hardware(config), reload=reload) as unit:
+        began.set()
+        unit.watch(camera, frozen_after([source] if source else []), stop)
 
 
 def check_settings(path: Path) -> None:
@@ -88,7 +81,6 @@ def check_settings(path: Path) -> None:
     config = read_config(path)
     policy = _settings(config).policy[0]
     check_unit(policy, config.unit.id)
-    check_sealing(policy)
     check_labels(policy, load_card(find_card(config.model.card)).named_labels)
 
 

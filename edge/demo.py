@@ -24,7 +24,9 @@ from edge.capture.frame import Camera, EndOfFootage, Frame
 from edge.capture.replay import ReplayCamera
 from edge.clip import desk_clip
 from edge.clock import Clock, SystemClock
+from edge.notice import Notice
 from edge.output import complain, make_folder, put
+from edge.policy.breaks import BreakBy
 from edge.policy.document import MAX_POLICY_BYTES, Policy, PolicyError, check_labels, read_policy
 from edge.stopping import Stop, stop_on_signal
 from edge.story import printable, told
@@ -128,6 +130,8 @@ class DemoUnit:
     def _run(self) -> None:
         settings = Settings(TOPICS, self.state, self.broker, self.policy, backoff=PROMPT)
         try:
+            notice = Notice(self.state)  # it looks at footage: there is nobody who would have to be asked
+            notice.accept(notice.version, BreakBy.LOCAL, self._clock.now_at())
             with running(settings, self.detector, self._clock) as unit:
                 unit.watch(Playlist(self.cameras), frozen_after(self.sources), self.stop)
         except BaseException as error:  # noqa: BLE001  raised again where the demo waits

@@ -3,18 +3,24 @@
 import datetime as dt
 import logging
 import random
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from edge.breaks import Breaks
 from edge.capture.replay import ReplayCamera
 from edge.clock import Clock, SteppedClock, SystemClock
+from edge.evidence.sealing import SEALED_MEDIA_TYPE
 from edge.evidence.thumbnail import Jpeg
 from edge.output import write_file
+from edge.policy.breaks import BreakBy
 from edge.policy.document import Policy, PolicyError, check_labels
 from edge.policy.judge import Closed, Opened
 from edge.policy.schedule import Off, next_window
+from edge.requests import Requests
+from edge.shutter import Shutter
 from edge.uplink.event_records import Build, Origin
 from edge.uplink.messages import Capture, Model, decode_event
 from edge.uplink.messages import Event as WireEvent
@@ -70,6 +76,34 @@ class Offline:
         self.before_frame()
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class PlannedBreak:
+    """A break that the worker takes in a replay, in seconds from its begin."""
+
+    from_s: float
+    to_s: float
+
+
+class _Plan:
+    """Takes the planned breaks in turn: each ends by itself, as if the policy granted it just so long."""
+
+    def __init__(self, breaks: Iterable[PlannedBreak], offline: Offline, clock: Clock) -> None:
+        self._ahead, self._clock = deque(sorted(breaks)), clock
+        self.requests = Requests(Breaks(clock, self._length_s, offline.reporter.break_changed), clock)
+
+    def turn(self) -> None:
+        """Start the break whose time has come, once the one before is over."""
+        now_s = self._clock.now_s()
+        while self._ahead and self._ahead[0].to_s <= now_s:
+            self._ahead.popleft()
+        if self._ahead and self._ahead[0].from_s <= now_s and self.requests.breaks.on is None:
+            self.requests.start_break("", BreakBy.LOCAL)
+            self._ahead.popleft()
+
+    def _length_s(self) -> float:
+        return self._ahead[0].to_s - self._clock.now_s()
+
+
 @dataclass(frozen=True, slots=True)
 class Replayed:
     """How a replay went."""
@@ -103,13 +137,15 @@ def replay(
     seed: int | None = None,
     hold_s: float = 5.0,
     loop: int | None = 1,
+    breaks: Iterable[PlannedBreak] = (),
     before_frame: Callable[[int], None] = lambda _carried: None,
 ) -> Replayed:
     """Run the whole watch on footage, as fast as it goes, on the footage's own timestamps.
 
     `tell` gets each record as it comes: an event, and its picture behind it. A single image is shown for
-    `hold_s`; the footage is played `loop` times, None for without end. `before_frame` is told the number of
-    frames carried so far, and may raise EndOfFootage to end the replay. Raises FootageError, PolicyError.
+    `hold_s`; the footage is played `loop` times, None for without end, and runs on unseen during the
+    `breaks`. `before_frame` is told the number of frames carried so far, and may raise EndOfFootage to end
+    the replay. Raises FootageError, PolicyError.
     """
     check_labels(policy, detector.card.named_labels)
     clock = SteppedClock(start_at)
@@ -118,9 +154,23 @@ def replay(
     model = Model(name=detector.card.name, sha256=detector.card.sha256)
     origin = Origin(Topics("local", "replay"), "replay", model)
     offline = Offline(origin, chance, tell, Event(), clock=clock)
-    frozen_after_s = frozen_after([source])
-    watch = Watch(camera, detector, lambda: policy, offline, clock, chance, frozen_after_s=frozen_after_s)
-    offline.before_frame = lambda: before_frame(watch.counts.frames)
+    plan = _Plan(breaks, offline, clock)
+    watch = Watch(
+        Shutter(camera),
+        detector,
+        lambda: policy,
+        offline,
+        clock,
+        chance,
+        requests=plan.requests,
+        frozen_after_s=frozen_after([source]),
+    )
+
+    def turn() -> None:
+        plan.turn()
+        before_frame(watch.counts.frames)
+
+    offline.before_frame = turn
     watch.run(offline.stop)
     return Replayed(watch.counts, offline.reporter.opened_count, tuple(problems(source, camera)))
 
@@ -141,10 +191,11 @@ def event_of(record: Record) -> WireEvent:
 
 
 def save_picture(record: Record, folder: Path) -> Path | None:
-    """Write a record's picture, if it has one, as `<event id>.jpg`. Raises OutputUnwritable."""
+    """Write a record's picture, if it has one: `<event id>.jpg`, or `.sealed`. Raises OutputUnwritable."""
     for message in record.messages:
         if message.kind is Kind.THUMBNAIL:
-            path = folder / f"{message.event_id}.jpg"
+            suffix = "sealed" if message.content_type == SEALED_MEDIA_TYPE else "jpg"
+            path = folder / f"{message.event_id}.{suffix}"
             write_file(path, message.payload)
             return path
     return None

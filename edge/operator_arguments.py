@@ -20,7 +20,7 @@ def add(
     verb: Add, model_option: Callable[[argparse.ArgumentParser], None], seconds: Callable[[str], float]
 ) -> None:
     """Add every verb of `deskwatch operator`."""
-    _keygen(verb("keygen", "make a key pair that signs policies"))
+    _keygen(verb("keygen", "make a key pair that signs policies, or with --seal one that opens pictures"))
     sign = verb("sign", "check a policy and sign it")
     sign.add_argument("file", type=Path, metavar="POLICY.json")
     _key_options(sign, required=True)
@@ -34,11 +34,15 @@ def add(
     watch.add_argument("--unit", metavar="ID", help="only this one")
     watch.add_argument("--json", action="store_true", help="one object a line")
     _ack(verb("ack", "store what the units say, and acknowledge it: the reference ingester"))
+    _open(verb("open", "open sealed pictures, of an ingester's store or of one file"))
     _command(verb("command", "tell a unit to look, to take a break and so on, and show its reply"), seconds)
 
 
 def _keygen(keygen: argparse.ArgumentParser) -> None:
     keygen.add_argument("out", type=Path, metavar="OUT", help="makes OUT.key and OUT.pub")
+    keygen.add_argument(
+        "--seal", action="store_true", help="a pair that pictures are sealed to, and opened with"
+    )
     keygen.add_argument("--passphrase", action="store_true", help="ask for a passphrase for OUT.key")
     keygen.add_argument(
         "--passphrase-file", type=Path, metavar="FILE", help="the passphrase: the first line of FILE"
@@ -72,6 +76,30 @@ def _ack(ack: argparse.ArgumentParser) -> None:
         "--share",
         metavar="GROUP",
         help="one of several that share the work, on one --store; each needs its own --client-id",
+    )
+
+
+def _open(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="one sealed picture, as it came")
+    parser.add_argument("--store", type=Path, metavar="FILE", help="all that are in the store of `ack`")
+    parser.add_argument("--unit", metavar="ID", help="of that picture; with --store, only this unit's")
+    parser.add_argument("--event", metavar="ID", help="of that picture; with --store, only this event's")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="a private key of `keygen --seal`; give each that may be needed",
+    )
+    parser.add_argument(
+        "--passphrase-file", type=Path, metavar="FILE", help="of the KEYs that have one; else it is asked for"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="with --store: makes FOLDER/UNIT/EVENT.jpg"
+    )
+    parser.add_argument(
+        "-o", dest="picture", type=Path, metavar="OUT.jpg", help="with FILE; default: beside it"
     )
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from threading import Event
 
 from edge.errors import EdgeError
-from edge.operator import commanding, ingest, pushing, views, watching
+from edge.operator import commanding, ingest, opening, pushing, views, watching
 from edge.operator.access import ask, broker_config
 from edge.operator.addresses import ANY
-from edge.operator.files import read_secret
+from edge.operator.files import key_files, read_secret
 from edge.operator.push import Outcome, Progress, verdict
 from edge.operator.signing import (
     NotAPolicy,
@@ -22,7 +22,6 @@ from edge.operator.signing import (
     check_time,
     check_units,
     is_envelope,
-    key_files,
     make_keys,
     opened,
     read_document,
@@ -66,6 +65,11 @@ def _keygen(arguments: argparse.Namespace) -> int:
         passphrase = ask("passphrase of the new key", "--passphrase-file")
         if ask("the same again", "--passphrase-file") != passphrase:
             raise PassphrasesDiffer("wanted the same passphrase twice, got two")
+    if arguments.seal:
+        sealing_key = opening.make_keys(arguments.out, passphrase or None)
+        for line in opening.told(arguments.out, sealing_key, encrypted=bool(passphrase)):
+            put(line)
+        return GOOD
     key = make_keys(arguments.out, passphrase or None)
     private, public = key_files(arguments.out)
     put(f"key id: {key.kid}")
@@ -263,6 +267,7 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ack": _ack,
     "command": _command,
     "keygen": _keygen,
+    "open": opening.run,
     "push": _push,
     "sign": _sign,
     "watch": _watch,

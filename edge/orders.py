@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.device.led import Led
+from edge.device.indicator import Indicator
 from edge.errors import EdgeError
 from edge.facts import Facts
 from edge.requests import Requests
@@ -24,7 +24,7 @@ class Orders:
 
     requests: Requests
     facts: Callable[[], Facts]
-    led: Led | None
+    indicator: Indicator
     reload_settings: Callable[[], None] | None
     """Checks the settings and has the unit start over with them; raises EdgeError."""
 
@@ -46,9 +46,9 @@ class Orders:
 
     def identify(self, for_s: float, answer: Answer) -> None:
         """Blink. Raises NotDone where there is no LED."""
-        if self.led is None:
+        if not self.indicator.fitted:
             raise NotDone(CommandError.NO_LED, "wanted led.pin in unit.toml, got none")
-        self.led.blink(for_s)
+        self.indicator.identify(for_s)
         answer(IdentifyResult(for_s=for_s))
 
     def reload(self, answer: Answer) -> None:

@@ -1,5 +1,6 @@
 """What a command writes: lines on standard output and standard error, pictures and pages in a folder."""
 
+import os
 import secrets
 import sys
 from contextlib import suppress
@@ -45,12 +46,15 @@ def make_folder(path: Path) -> None:
         raise OutputUnwritable(f"{path}: wanted a folder for pictures, got: {error.strerror}") from error
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file, or leave what was there. Raises OutputUnwritable."""
+def write_file(path: Path, data: bytes, *, mode: int = 0o666, owner: tuple[int, int] | None = None) -> None:
+    """Write a whole file, or leave what was there. `owner` is user and group. Raises OutputUnwritable."""
     part = path.parent / f".{secrets.token_hex(8)}.part"  # a path may have no name: that is told below
     try:
         try:
-            part.write_bytes(data)
+            with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+                if owner is not None:
+                    os.fchown(file.fileno(), *owner)
+                file.write(data)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

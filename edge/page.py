@@ -26,6 +26,8 @@ class Entry:
     event_id: str
     payload: str
     """The opened event, as JSON."""
+    sealed_to: str | None = None
+    """Id of the key that its picture is sealed to."""
 
 
 def render(title: str, lead: str, entries: Sequence[Entry], footer: str) -> str:
@@ -48,6 +50,8 @@ def _style() -> str:
 
 def _card(entry: Entry) -> str:
     picture = "<span>no picture</span>"
+    if entry.sealed_to is not None:
+        picture = f"<span>a picture sealed to key {html.escape(entry.sealed_to)}</span>"
     if entry.picture is not None:
         data = base64.b64encode(entry.picture).decode("ascii")
         alt = html.escape(f"{entry.rule}: {entry.what}", quote=True)

@@ -1,6 +1,6 @@
 """From the settings to the parts: camera, broker, keys, LED."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
@@ -10,7 +10,10 @@ from edge.capture.picamera import PiCamera
 from edge.capture.replay import ReplayCamera
 from edge.capture.usb import Settings, UsbCamera
 from edge.clock import Clock
-from edge.config import BrokerTable, CameraTable, ConfigError
+from edge.config import BrokerTable, CameraTable, Config, ConfigError
+from edge.device.gpio import GpioButton, GpioIndicator
+from edge.device.hardware import Hardware
+from edge.device.indicator import Button, Indicator, NoIndicator
 from edge.policy.broker import Broker
 from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.envelope import PublicKey, read_public_key
@@ -34,6 +37,24 @@ def make_camera(table: CameraTable, clock: Clock) -> Camera:
             return ReplayCamera(table.source, clock, pace="real", loop=None)
         case _:
             assert_never(table.kind)
+
+
+def make_hardware(config: Config) -> Hardware:
+    """Return the light and the button that the settings name; a pin that cannot be taken is its `trouble`."""
+    led, button = config.led, config.button
+    indicator: Indicator = NoIndicator()
+    if led.pin is not None:
+        indicator = GpioIndicator(led.pin, sense_pin=led.sense_pin, active_high=led.active_high)
+    pin = button.pin
+    if pin is None:
+        return Hardware(indicator)
+
+    def make_button(on_press: Callable[[], None], on_hold: Callable[[], None]) -> Button:
+        return GpioButton(
+            pin, on_press=on_press, on_hold=on_hold, hold_s=button.hold_s, pull_up=button.pull_up
+        )
+
+    return Hardware(indicator, make_button)
 
 
 def broker_config(table: BrokerTable, unit: str) -> BrokerConfig:

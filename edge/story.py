@@ -24,7 +24,9 @@ def told(event: Event) -> str:
     """Return what happened, to which rule."""
     match event:
         case OpenedEvent():
-            return f"opened  {event.subject:<16} {words_of(event)}"
+            picture = event.data.thumbnail
+            sealed = f", sealed to {picture.recipient}" if picture and picture.recipient else ""
+            return f"opened  {event.subject:<16} {words_of(event)}{sealed}"
         case ClosedEvent():
             return f"closed  {event.subject:<16} after {event.data.duration_s:.1f} s ({event.data.reason})"
         case BreakStartedEvent():

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -31,6 +31,8 @@ class Teller:
     clock: Clock
     synchronised: Callable[[], bool]
     policy: Callable[[], Policy]
+    more_alarms: Callable[[], Iterable[Alarm]] = tuple
+    note_camera: Callable[[str], object] = lambda _text: None
 
     def opened(self, verdict: Opened, jpeg: Jpeg | None, policy: Policy, now_at: dt.datetime) -> None:
         """Spool a confirmed infraction with its picture."""
@@ -43,7 +45,8 @@ class Teller:
         self.reporter.closed(verdict, policy, now_at)
 
     def capture(self, capture: Capture, reason: str) -> None:
-        """Announce what the camera is doing."""
+        """Announce what the camera is doing, and have the worker's log say so, broker or none."""
+        self.note_camera(f"{capture}: {reason}" if reason else capture.value)
         self._announce(capture, reason[:256])
 
     def turn(self) -> None:
@@ -70,7 +73,7 @@ class Teller:
             alarms.append(Alarm(code=AlarmCode.SPOOL_UNWRITABLE, detail=detail))
         if not self.synchronised():
             alarms.append(Alarm(code=AlarmCode.CLOCK_UNSYNCHRONISED))
-        return tuple(alarms)
+        return (*alarms, *self.more_alarms())
 
 
 def birth(origin: Origin, policy: Policy, session: int, clock: Clock) -> State:

@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -15,16 +15,21 @@ from edge.breaks import Breaks, Notebook
 from edge.capture.frame import Camera
 from edge.clock import Clock
 from edge.clock_keeper import ClockKeeper
+from edge.control.server import ControlServer
+from edge.desk import Desk
 from edge.device.boot import boot_id
 from edge.device.clock_quality import clock_is_synchronised
-from edge.device.led import Led
+from edge.device.hardware import Hardware
+from edge.diary import WorkersDiary
 from edge.errors import EdgeError
 from edge.facts import Facts, link_facts, policy_facts, spool_facts, unit_facts
 from edge.notebook import TwoPlaces
+from edge.notice import Notice
 from edge.orders import Orders
 from edge.policy.breaks import BreakChange, Now
 from edge.policy.broker import Broker
-from edge.policy.document import Policy, check_sealing
+from edge.policy.document import Policy
+from edge.repair import Repair
 from edge.requests import Requests
 from edge.teller import Teller, birth
 from edge.uplink.activity import Beats
@@ -46,12 +51,15 @@ from edge.uplink.twin_store import TwinStore
 from edge.vision.detector import Detector
 from edge.watch import Watch
 from edge.watching import Counts
+from edge.worklog.log import WorkerLog
 
 log = logging.getLogger(__name__)
 
 SPOOL_FILE = "spool.db"
 TWIN_FOLDER = "twin"
+LOG_FOLDER = "log"
 RELEASE_NOTE = "release"
+POLICY_NOTE = "policy-in-log"
 DRAIN_S = 3.0
 _CHANCE = random.SystemRandom()
 
@@ -89,8 +97,9 @@ class Unit:
         detector: Detector,
         clock: Clock,
         spool: Spool,
+        worker_log: WorkerLog,
         *,
-        led: Led | None = None,
+        hardware: Hardware | None = None,
         reload: Callable[[], None] | None = None,
     ) -> None:
         """`reload` checks the settings and has the unit start over with them; raises EdgeError."""
@@ -119,12 +128,31 @@ class Unit:
         self._policy = self.twin.policy
         self._broker = self._link_of(self._policy)
         state = birth(self._origin, self.twin.policy, spool.session, clock)
+        self._diary = WorkersDiary(worker_log, topics, clock.now_at)
+        self._noted_policy = ""
         self.reporter = Reporter(
-            self._origin, self._put, _CHANCE, clock_is_synchronised, clock, self._spool.skip
+            self._origin,
+            self._put,
+            _CHANCE,
+            clock_is_synchronised,
+            clock,
+            self._spool.skip,
+            self._diary.keep,
         )
         self.reporter.close_left_open(_left_open(spool), self.twin.policy, clock.now_at())
         self._note_release()
         self.requests = Requests(self._make_breaks(), clock)
+        self.desk = Desk(
+            hardware or Hardware(),
+            topics.unit,
+            Notice(settings.state),
+            Repair(TwoPlaces(settings.state, spool, "repair")),
+            self.requests,
+            worker_log,
+            clock,
+            facts=self._facts,
+            synchronised=clock_is_synchronised,
+        )
         self.beats = Beats(clock, clock_is_synchronised)
         self.uplink = Uplink(
             spool,
@@ -134,11 +162,12 @@ class Unit:
             clock=clock,
             backoff=settings.backoff,
             chance=_CHANCE.random,
-            inbox=self._make_inbox(led, reload),
+            inbox=self._make_inbox(reload),
             release=settings.release,
             gap=self._gap,
             synchronised=clock_is_synchronised,
             on_turn=self._turn,
+            diary=self._diary,
         )
         self.teller = Teller(
             self.reporter,
@@ -147,12 +176,14 @@ class Unit:
             clock,
             clock_is_synchronised,
             lambda: self.twin.policy,
+            lambda: (*self.desk.alarms(), *self._diary.alarms()),
+            lambda text: self.desk.note("camera", text),
         )
 
     def watch(self, camera: Camera, frozen_after_s: float, stop: Event) -> None:
         """Run the watch loop here, until `stop` is set or the footage ends."""
         self._watch = Watch(
-            camera,
+            self.desk.shutter(camera),
             self._detector,
             lambda: self.twin.policy,
             self.teller,
@@ -169,9 +200,11 @@ class Unit:
     def _turn(self) -> None:
         self._keeper.turn()
         self.requests.turn()
+        self.desk.turn()
         self._mind_spool()
         self.twin.turn()
         self._follow_policy()
+        self._note_policy()
         # What a broker on trial takes may be for another one.
         self.uplink.hold(held=self._broker != self._link_of(self.twin.confirmed))
         self.beats.link(connected=self.uplink.status().connected)
@@ -205,6 +238,20 @@ class Unit:
             log.info("the policy's broker is %s", broker.address)
             self._broker = broker
             self.uplink.redial(broker)
+
+    def _note_policy(self) -> None:
+        """Let the worker's log have each policy that took force, once."""
+        running = self.twin.reported.running
+        if running.sha256 == self._noted_policy:
+            return
+        try:
+            if self._spool.noted(POLICY_NOTE) != running.sha256:
+                if not self._diary.policy_took(running, self.twin.policy):
+                    return
+                self._spool.note(POLICY_NOTE, running.sha256)
+        except SpoolError as error:
+            log.warning("the policy may come into the worker's log once more: %s", error)
+        self._noted_policy = running.sha256
 
     def _link_of(self, policy: Policy) -> BrokerConfig:
         redirect = self._settings.redirect
@@ -244,6 +291,7 @@ class Unit:
             **policy_facts(self.twin.reported),
             **link_facts(self.uplink.status()),
             **spool_facts(self._spool),
+            **self.desk.facts(),
             "clock.synchronised": float(clock_is_synchronised()),
             "watch.frames": counts.frames,
             "watch.inferences": counts.inferences,
@@ -268,15 +316,16 @@ class Unit:
     def _tell_break(self, change: BreakChange, now: Now) -> None:
         self.reporter.break_changed(change, now)
 
-    def _make_inbox(self, led: Led | None, reload: Callable[[], None] | None) -> Inbox:
+    def _make_inbox(self, reload: Callable[[], None] | None) -> Inbox:
         topics = self._settings.topics
-        orders = Orders(self.requests, self._facts, led, reload)
+        orders = Orders(self.requests, self._facts, self.desk.indicator, reload)
         commands = Commands(
             orders,
             lambda name, reply: self.uplink.reply(name, reply),  # noqa: PLW0108  there is no uplink yet
             self._spool.remember,
             self._clock,
             clock_is_synchronised,
+            self._diary.command,
         )
         return Inbox(
             {
@@ -293,7 +342,7 @@ def running(
     detector: Detector,
     clock: Clock,
     *,
-    led: Led | None = None,
+    hardware: Hardware | None = None,
     reload: Callable[[], None] | None = None,
 ) -> Iterator[Unit]:
     """Open the spool, close what a crash left open, and keep the uplink running for the length of the `with`.
@@ -301,12 +350,14 @@ def running(
     At its end, what waits has `DRAIN_S` to leave; the rest stays in the spool. Raises EventsLost where the
     spool could not take all by then.
     """
-    check_sealing(settings.policy[0])
     path = settings.state / SPOOL_FILE
-    with Spool.open(path, max_bytes=settings.max_bytes, max_age_s=settings.max_age_s) as spool:
-        unit = Unit(settings, detector, clock, spool, led=led, reload=reload)
+    with (
+        Spool.open(path, max_bytes=settings.max_bytes, max_age_s=settings.max_age_s) as spool,
+        WorkerLog.open(settings.state / LOG_FOLDER, now_at=clock.now_at) as worker_log,
+    ):
+        unit = Unit(settings, detector, clock, spool, worker_log, hardware=hardware, reload=reload)
         reporter = unit.reporter
-        with unit.uplink:
+        with closing(unit.desk), ControlServer(settings.state, unit.desk.handle), unit.uplink:
             crashed = True
             try:
                 yield unit

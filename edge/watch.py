@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.backoff import Backoff
 from edge.capture.footage import is_still
-from edge.capture.frame import Camera, CameraError, EndOfFootage, Frame
+from edge.capture.frame import CameraError, EndOfFootage, Frame
 from edge.clock import Clock
 from edge.evidence.thumbnail import encode, keep_best
 from edge.policy.breaks import take_off
@@ -21,6 +21,7 @@ from edge.policy.document import Policy
 from edge.policy.judge import Ended, Judgement, JudgeState, Opened, interrupt, judge, pause
 from edge.policy.schedule import Look, Off, ScheduleState, Waiting, schedule
 from edge.requests import Requests, nobody_asks, sighting
+from edge.shutter import Shutter
 from edge.uplink.activity import Beats
 from edge.uplink.command_messages import CommandError
 from edge.uplink.messages import Capture
@@ -31,6 +32,7 @@ from edge.vision.tracker import follow
 from edge.vision.types import Blind, Sight
 from edge.watching import (
     CAPTURE_WHEN,
+    ENDED_WHEN,
     REFUSED_WHEN,
     CaptureState,
     Counts,
@@ -46,16 +48,18 @@ log = logging.getLogger(__name__)
 FRAME_TIMEOUT_S = 5.0
 STALE_S = 2.0
 """A frame that is older than this when it comes says nothing of the present."""
+RETRY_S = 5.0
+"""How often a light that failed is tried again; whatever else opens the gate wakes the watch."""
 REOPEN = Backoff(base_s=1.0, cap_s=30.0)
 BLACK_SHAPE = (480, 640, 3)
 
 
 class Watch:
-    """Owns the camera and the states of scene, tracks, judge and schedule."""
+    """Owns the states of scene, tracks, judge and schedule; the camera is the shutter's."""
 
     def __init__(
         self,
-        camera: Camera,
+        shutter: Shutter,
         detector: Looker,
         policy: Callable[[], Policy],
         outcome: Outcome,
@@ -67,7 +71,7 @@ class Watch:
         frozen_after_s: float = FROZEN_AFTER_S,
     ) -> None:
         """Without `beats` nothing tells of activity; without `requests` nobody asks for anything."""
-        self._camera, self._detector, self._outcome = camera, detector, outcome
+        self._shutter, self._detector, self._outcome = shutter, detector, outcome
         self._policy_now, self._clock, self._chance = policy, clock, chance
         self._beats = beats or Beats(clock, lambda: False)
         self._requests = requests or nobody_asks(clock)
@@ -92,6 +96,7 @@ class Watch:
         except EndOfFootage as end:
             log.info("%s", end)
         finally:
+            self._shutter.close()
             self._stand_down(Ended.STOPPED)
             self._requests.refuse_look(CommandError.FAILED, "the unit stops")
             self._requests.breaks.tell()
@@ -103,19 +108,19 @@ class Watch:
         self._take_policy()
         when = self._ask_schedule()
         self._requests.breaks.tell()
-        if when.off is not None:
-            if when.off is not Off.BETWEEN_CHECKS:
-                self._prove_off()
-            self._clock.sleep(max(0.001, self._left_s(when)))  # wall time ends at microseconds: do not spin
-            return
         try:
-            self._camera.open()
-            with self._camera.frame(min(FRAME_TIMEOUT_S, self._left_s(when))) as frame:
+            off = self._shutter.turn(when.off, self._requests.breaks.left_s())
+            self._follow(off)
+            if off is not None:
+                wait_s = self._left_s(when) if off is when.off else RETRY_S
+                self._clock.sleep(max(0.001, wait_s))  # wall time ends at microseconds: do not spin
+                return
+            with self._shutter.frame(min(FRAME_TIMEOUT_S, self._left_s(when))) as frame:
                 if frame.captured_at < when.until_at:
                     self.carry(frame)
             self._faults_in_a_row = 0
         except CameraError as error:
-            if self._left_s(when) > 0.0 and not self._break_began():  # else nobody waits for a frame any more
+            if self._left_s(when) > 0.0 and not self._called_off():  # else nobody waits for a frame any more
                 self._bear(error)
 
     def _left_s(self, when: Look) -> float:
@@ -123,7 +128,7 @@ class Watch:
 
     def carry(self, frame: Frame) -> None:
         """Carry one frame from the camera to the spool."""
-        if self._break_began():
+        if self._called_off():
             return
         policy, memory, now_s, asked = self._policy, self._memory, frame.captured_s, self._requests.look
         view = self._detector.view(frame.pixels, policy.masks)
@@ -133,7 +138,7 @@ class Watch:
             blind |= {Blind.STALE}
         detections = self._detector.detect(view) if scene.infer or asked is not None else None
         memory.tracks, tracks = follow(memory.tracks, detections, scene, now_s)
-        if self._break_began():
+        if self._called_off():
             return
         sight = Sight(tracks, blind)
         self._judge, found = judge(self._judge, policy.rules, sight, self._beats.last_beat_s, now_s)
@@ -144,9 +149,9 @@ class Watch:
         if asked is not None and detections is not None and now_s >= asked.asked_s:
             self._requests.answer_look(asked, sighting(policy, detections, blind, frame.captured_at))
 
-    def _break_began(self) -> bool:
-        """Whether a break began since the schedule was asked: what was seen is nobody's business."""
-        return self._requests.breaks.begun != self._breaks_begun
+    def _called_off(self) -> bool:
+        """Whether a break began since the schedule was asked, or the gate would close: nobody looks on."""
+        return self._requests.breaks.begun != self._breaks_begun or self._shutter.called_off()
 
     def _count(self, now_s: float, *, inferred: bool) -> None:
         self.counts.frames += 1
@@ -171,13 +176,14 @@ class Watch:
         """Change to the newest policy between two frames."""
         policy = self._policy_now()
         if policy is not self._policy:
+            self._shutter.close()
             self._stand_down(Ended.POLICY_CHANGED)
             # Spot checks begin with one: a policy has to show that it can be looked with.
             self._policy, self._schedule = policy, Waiting(self._clock.now_s())
             self.evidence = Evidence(policy)
 
     def _ask_schedule(self) -> Look:
-        """Return whether to watch now; if not, the camera is closed."""
+        """Return whether shift, policy, break and spot checks would have the unit watch now."""
         breaks, asked = self._requests.breaks, self._requests.look
         self._breaks_begun = breaks.begun  # before the question: a break that begins in between counts
         now_at, now_s, chance = self._clock.now_at(), self._clock.now_s(), self._chance.random()
@@ -191,20 +197,25 @@ class Watch:
             break_left_s=breaks.left_s(),
             asked=asked is not None,
         )
-        if when.off is not None:
-            self._go_off(when.off)
-        if when.off is None or when.off is Off.BETWEEN_CHECKS:
-            self._come_back(now_s)
         return when
 
+    def _follow(self, off: Off | None) -> None:
+        """Do what is due now that the gate has closed the camera, or has it open."""
+        if off is not None:
+            self._go_off(off)
+        if off is None or off is Off.BETWEEN_CHECKS:
+            self._come_back(self._clock.now_s())
+        else:
+            self._prove_off()
+
     def _go_off(self, why: Off) -> None:
-        """Close the camera; for longer than until the next check, time stands still meanwhile."""
-        self._stand_down(None if why in (Off.BETWEEN_CHECKS, Off.BREAK) else Ended.OFF_SHIFT)
+        """Forget what was seen; for longer than until the next check, time stands still meanwhile."""
+        self._stand_down(ENDED_WHEN.get(why))
         on = self._requests.breaks.on
         if why is not Off.BETWEEN_CHECKS and self._away_since_s is None:
             now_s = self._clock.now_s()
             self._away_since_s = now_s if on is None else min(now_s, on.started_s)
-        self._capture.is_now(CAPTURE_WHEN[why], reason_of(why, on))
+        self._capture.is_now(CAPTURE_WHEN[why], reason_of(why, on) or self._shutter.why)
         if why in REFUSED_WHEN:
             self._requests.refuse_look(
                 REFUSED_WHEN[why], f"wanted a time when the unit may look, got: {why.value}"
@@ -225,8 +236,8 @@ class Watch:
             self.evidence = Evidence(self._policy, None, self._clock.now_s(), off=True)
 
     def _stand_down(self, ended: Ended | None) -> None:
-        """Close the camera and forget what it saw. Without a reason what is open stays open."""
-        self._close()
+        """Forget what the camera saw before it closed. Without a reason what is open stays open."""
+        self._forget()
         if ended is None:
             self._judge, self._found = pause(self._judge), Judgement()
         else:
@@ -234,9 +245,8 @@ class Watch:
             self._judge, closed = interrupt(self._judge, self._policy.rules, ended)
             self._report(Judgement(closed), self._clock.now_at())
 
-    def _close(self) -> None:
-        """Close the camera; no picture stays behind, only what was learned of focus and background."""
-        self._camera.close()
+    def _forget(self) -> None:
+        """Let no picture stay behind, only what was learned of focus and background."""
         if self._memory.scene is not None:
             self._detector.forget()
         self._memory = Memory(tamper=replace(self._memory.tamper, last=None))
@@ -244,8 +254,10 @@ class Watch:
     def _bear(self, error: CameraError) -> None:
         """Close a camera that fails, tell the rules that nothing can be told, and wait to try again."""
         self.counts.camera_faults += 1
-        self._close()
+        self._shutter.fail()
+        self._forget()
         now_s = self._clock.now_s()
+        self._come_back(now_s)
         sight = Sight((), frozenset({Blind.STALLED}))
         self._judge, found = judge(self._judge, self._policy.rules, sight, self._beats.last_beat_s, now_s)
         self._report(found, self._clock.now_at())

@@ -10,7 +10,7 @@ from edge.capture.frame import Pixels
 from edge.evidence.thumbnail import Album, Jpeg
 from edge.policy.breaks import BreakState
 from edge.policy.document import Policy
-from edge.policy.judge import Closed, Opened
+from edge.policy.judge import Closed, Ended, Opened
 from edge.policy.schedule import Off
 from edge.uplink.command_messages import CommandError
 from edge.uplink.messages import Capture
@@ -29,18 +29,34 @@ CAPTURE_WHEN = {
     Off.BREAK: Capture.BREAK,
     Off.POLICY_EXPIRED: Capture.OFF_SHIFT,
     Off.POLICY_NOT_YET: Capture.OFF_SHIFT,
+    Off.NOTICE: Capture.NOTICE,
+    Off.LED: Capture.LED_FAULT,
+    Off.REPAIR: Capture.REPAIR,
 }
-_PLAIN = (Off.OFF_SHIFT, Off.BETWEEN_CHECKS)
+ENDED_WHEN = {
+    Off.OFF_SHIFT: Ended.OFF_SHIFT,
+    Off.POLICY_EXPIRED: Ended.OFF_SHIFT,
+    Off.POLICY_NOT_YET: Ended.OFF_SHIFT,
+    Off.NOTICE: Ended.NOT_ALLOWED,
+    Off.LED: Ended.NOT_ALLOWED,
+    Off.REPAIR: Ended.NOT_ALLOWED,
+}
+"""How an infraction ends that is open when the camera closes; on a break and between checks it stays open."""
+_PLAIN = (Off.OFF_SHIFT, Off.BETWEEN_CHECKS, Off.NOTICE, Off.LED, Off.REPAIR)
 """Reasons that the capture state says already."""
 REFUSED_WHEN = {
     Off.OFF_SHIFT: CommandError.OFF_SHIFT,
     Off.BREAK: CommandError.ON_BREAK,
     Off.POLICY_EXPIRED: CommandError.OFF_SHIFT,
     Off.POLICY_NOT_YET: CommandError.OFF_SHIFT,
+    Off.NOTICE: CommandError.NOT_ALLOWED,
+    Off.LED: CommandError.NOT_ALLOWED,
+    Off.REPAIR: CommandError.NOT_ALLOWED,
 }
 """Why no look is taken when somebody asks for one; between checks it is."""
 _GRAVE = (Off.POLICY_EXPIRED.value, Off.POLICY_NOT_YET.value)
 """Reasons for which somebody has to do something."""
+_FAULTS = (Capture.CAMERA_FAULT, Capture.LED_FAULT, Capture.REPAIR)
 
 
 def reason_of(why: Off, on: BreakState) -> str:
@@ -130,7 +146,7 @@ class CaptureState:
         if (capture, reason) == self._last:
             return
         self._last = (capture, reason)
-        level = logging.WARNING if capture is Capture.CAMERA_FAULT or reason in _GRAVE else logging.INFO
+        level = logging.WARNING if capture in _FAULTS or reason in _GRAVE else logging.INFO
         # A break's reason is the worker's own business, and no line of this log.
         log.log(level, "%s%s", capture, f": {reason}" if reason and capture is not Capture.BREAK else "")
         self._tell(capture, reason)

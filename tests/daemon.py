@@ -1,11 +1,14 @@
 """`deskwatch run` as a process of its own."""
 
+import datetime as dt
 import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from edge.notice import Notice
+from edge.policy.breaks import BreakBy
 from tests.broker import Mosquitto, until
 
 COMMAND = Path(sys.executable).parent / "deskwatch"
@@ -50,7 +53,16 @@ class Daemon:
         text = self.config.read_text()
         self.config.write_text(text.replace(f"port = {self.broker.port}", f"port = {port}"))
 
-    def start(self) -> "Daemon":
+    def accept_notice(self) -> None:
+        """Accept the notice as whoever sits at the unit would; once."""
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        notice = Notice(self.state)
+        if not notice.accepted:
+            notice.accept(notice.version, BreakBy.LOCAL, dt.datetime.now(dt.UTC))
+
+    def start(self, *, accepted: bool = True) -> "Daemon":
+        if accepted:
+            self.accept_notice()
         (self.folder / "policy.json").write_text(json.dumps(self.policy))
         with self.log.open("a") as log:
             self.process = subprocess.Popen([COMMAND, "run", "--config", self.config], stdout=log, stderr=log)

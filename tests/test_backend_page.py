@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge.config import read_config
-from edge.evidence.thumbnail import Jpeg
+from edge.evidence.sealing import new_private_key, parcel, seal
 from edge.policy.document import ObjectRule
 from edge.policy.judge import Answer, Ended, Finding, Opened
 from edge.uplink import event_records as records
@@ -45,7 +45,7 @@ def opened(seq: int, epoch: str = EPOCH) -> list[Outgoing]:
     opens = OpenInfraction(f"id-{seq}", "phone", "object", NOW, NOW)
     seen = Track(1, "cell phone", 0.7, Box(0.1, 0.2, 0.3, 0.4), 0.0, 0.0, seen=True)
     verdict = Opened(RULE, 10.0, 12.0, Finding(Answer.YES, (seen,), frozenset()))
-    jpeg = Jpeg(b"\xff\xd8" + bytes([seq]) * 100, 4, 3)
+    jpeg = parcel(b"\xff\xd8" + bytes([seq]) * 100, None, "cam-1", f"id-{seq}")
     record = records.opened_record(
         ORIGIN, stamp(seq), opens, verdict, jpeg, dt.timedelta(days=20), Serial(epoch, seq)
     )
@@ -77,11 +77,15 @@ def state(session: int, connection: int, *, online: bool) -> Publication:
     return Publication(TOPICS.state, encode(said), JSON)
 
 
+SCRIPTS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+"""keep.py and unseal.py."""
+
+
 class Keeper:
     """keep.py of the page, as a process."""
 
     def __init__(self, broker: Mosquitto, folder: Path) -> None:
-        (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+        block, _ = SCRIPTS
         self._script, self.file, self._port = folder / "keep.py", folder / "kept.db", broker.port
         self._script.write_text(block)
         self._log = folder / "keep.log"
@@ -235,3 +239,20 @@ def test_its_unit_toml_is_one(tmp_path):
     assert (config.unit.id, config.uplink.release, config.broker.encrypted) == ("cam-0042", "ack", False)
     assert (checkout() / config.paths.policy).is_file()
     assert (checkout() / config.camera.source).is_file()
+
+
+def test_its_second_script_opens_a_sealed_picture_and_no_other(tmp_path):
+    key, jpeg = new_private_key(), bytes(range(256)) * 20
+    script, private = tmp_path / "unseal.py", tmp_path / "review.key"
+    script.write_text(SCRIPTS[1])
+    private.write_bytes(key.pem())
+    sealed = seal(jpeg, key.recipient, "cam-0042", "é1")
+
+    def unsealed(event: str) -> subprocess.CompletedProcess[bytes]:
+        words = [sys.executable, script, private, "cam-0042", event]
+        return subprocess.run(words, input=sealed, capture_output=True, check=False)
+
+    assert unsealed("é1").stdout == jpeg
+    other = unsealed("é2")
+    assert other.returncode == 1
+    assert b"InvalidTag" in other.stderr

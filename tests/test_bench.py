@@ -56,6 +56,11 @@ def test_the_gate_saves_nine_tenths_of_a_static_scene_s_inferences(figures):
     assert 0.0 < saved["skipped_frame_ms"] < figures["pace"][0]["watch_ms"]
 
 
+def test_sealing_a_picture_takes_less_than_looking_at_one(figures):
+    assert figures["seal"]["picture_bytes"] == 40_000
+    assert 0.0 < figures["seal"]["seal_ms"] < figures["pace"][0]["invoke_ms"]
+
+
 def test_a_replay_with_infractions_and_pictures_stays_below_160_mb(figures):
     first, asked = figures["memory"]
     assert (first["frames"], asked["frames"]) == (300, 30)

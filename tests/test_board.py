@@ -6,6 +6,7 @@ import pytest
 
 from edge.board import KEPT, Board
 from edge.demo import Lines, json_line
+from edge.evidence.sealing import new_private_key, seal
 from edge.output import OutputUnwritable
 from edge.policy.judge import Ended
 from edge.uplink.messages import (
@@ -92,6 +93,20 @@ def test_it_pairs_what_belongs_together_in_any_order(board):
     assert "4.0 s, closed: ended" in page
     assert "data:image/jpeg" in page
     assert "4.0 s (ended)" in drawn(board)
+
+
+def test_a_sealed_picture_is_kept_as_it_came_and_said_to_be_one(board):
+    key = new_private_key()
+    sealed = seal(JPEG, key.recipient, "desk-1", "e1")
+    board.take(message("event", encode(opened())))
+    board.take(message("thumb/e1", sealed))
+    assert files(board) == ["out/e1.sealed"]
+    assert (board.out / "e1.sealed").read_bytes() == sealed
+    assert board.summary() == "2 messages arrived: 1 opened, 0 closed, 0 pictures, 1 sealed"
+    assert f"a picture sealed to key {key.kid}" in board.write_page("foot").read_text()
+    assert "sealed" in drawn(board)
+    board.take(message("thumb/e2", sealed[:50]))
+    assert (board.garbage, len(board.sealed)) == (1, 1)
 
 
 @pytest.mark.parametrize(

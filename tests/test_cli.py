@@ -17,8 +17,11 @@ import pytest
 from edge import __version__
 from edge.cli import main
 from edge.detect import drawing_paths
+from edge.evidence.sealing import new_private_key, open_sealed
+from edge.policy.recipient import Recipient
 from edge.vision.detector import Detector
 from edge.vision.model_file import DEFAULT_CARD, checkout, find_card
+from tests.clip import CLIP
 
 SSD = "ssd-mobilenet-v1-coco"
 MODEL = f"{DEFAULT_CARD}.tflite"
@@ -81,6 +84,7 @@ def test_a_closed_standard_output_is_no_fault_of_ours(closed):
         [],
         ["--help"],
         *[[name, "--help"] for name in ("run", "replay", "detect", "demo", "bench", "policy", "model")],
+        *[[name, "--help"] for name in ("log", "break", "resume", "notice", "repair", "operator")],
     ],
 )
 def test_help_says_what_each_command_is_for(arguments, capsys):
@@ -111,6 +115,13 @@ def test_help_says_what_each_command_is_for(arguments, capsys):
             )
             for at in ("noon", "", "9999-12-31T23:59", "0001-01-01", "0001-01-01T00:00+14:00")
         ],
+        *[
+            (
+                ["replay", "a.mp4", "--break", span],
+                f"wanted START-END in seconds, the end later, below a million: 3-8, got {span!r}",
+            )
+            for span in ("3", "8-3", "3-3", "a-b", "nan-8", "0-inf", "")
+        ],
         (["detect", "a.jpg", "--model", "x", "--threads", "99"], "--threads"),
     ],
 )
@@ -135,13 +146,35 @@ def test_a_policy_that_can_never_watch_is_a_finding(tmp_path, capsys):
     assert "$.expires_at" in capsys.readouterr().out
 
 
-def test_a_policy_that_a_unit_would_refuse_is_good_with_a_word_of_it(tmp_path, capsys):
+def test_a_policy_says_whom_its_pictures_are_sealed_to(tmp_path, capsys):
     document = json.loads(POLICY.read_text())
-    document["thumbnail"]["recipient"] = "key-1"
+    document["thumbnail"]["recipient"] = "x25519:hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo"
     sealed = tmp_path / "policy.json"
     sealed.write_text(json.dumps(document))
     assert run("policy", "check", sealed) == 0
-    assert "cannot seal pictures yet - at $.thumbnail.recipient" in capsys.readouterr().out
+    kid = Recipient.parse(document["thumbnail"]["recipient"]).kid
+    assert f"its pictures are sealed to key {kid}" in capsys.readouterr().out
+    document["thumbnail"]["recipient"] = "key-1"
+    sealed.write_text(json.dumps(document))
+    assert run("policy", "check", sealed) == 1
+    assert "$.thumbnail.recipient" in capsys.readouterr().out
+
+
+def test_a_replay_under_a_policy_with_a_recipient_writes_no_open_picture(tmp_path, capsys):
+    key, out = new_private_key(), tmp_path / "out"
+    document = json.loads(POLICY.read_text())
+    document["thumbnail"]["recipient"] = key.recipient.text
+    sealed = tmp_path / "policy.json"
+    sealed.write_text(json.dumps(document))
+    assert run("replay", CLIP, "--policy", sealed, "--out", out) == 1
+    files = sorted(out.iterdir())
+    assert files
+    assert {path.suffix for path in files} == {".sealed"}
+    assert f"sealed to {key.kid}" in capsys.readouterr().out
+    for path in files:
+        data = path.read_bytes()
+        assert b"JFIF" not in data
+        assert b"JFIF" in open_sealed(data, [key], "replay", path.stem)[:20]
 
 
 def test_a_good_policy_says_when_it_watches(tmp_path, capsys):

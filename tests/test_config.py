@@ -84,6 +84,16 @@ def test_the_policy_that_ships_is_taken():
         ("[unit]", f"x = {'[' * 5000}{']' * 5000}\n[unit]", "wanted TOML"),
         ("[unit]", "[unit", "wanted TOML"),
         ("[paths]", "[path]", "path"),
+        ("# pin = 17", "pin = 3", r"led\.pin: wanted a whole number >= 4, got 3"),
+        ("# pin = 17", "pin = 28", r"led\.pin: wanted a whole number <= 27, got 28"),
+        ("# pin = 17", "pin = true", r"led\.pin: wanted .*got true"),
+        ("# sense_pin", "sense_pin", r"led\.sense_pin: wanted led\.pin beside it, got none"),
+        ("# pin = 17", "pin = 27\nsense_pin = 27", r"led\.sense_pin: wanted another pin.*got 27 for both"),
+        ("# pin = 17", "pin = 17\nsense_pin = 2", r"led\.sense_pin: wanted a whole number >= 4, got 2"),
+        ("# pin = 22", "pin = 1", r"button\.pin: wanted a whole number >= 2, got 1"),
+        ("# pin = 22", "pin = 2\npull_up = false", r"button\.pull_up: wanted true.*GPIO 2 up, got false"),
+        ("# hold_s = 3 ", "hold_s = 0.5", r"button\.hold_s: wanted .*>= 1.*got 0\.5"),
+        ("# hold_s = 3 ", "hold_s = 11", r"button\.hold_s: wanted .*<= 10.*got 11"),
     ],
 )
 def test_each_mistake_names_the_file_and_the_key(tmp_path, old, new, says):
@@ -91,6 +101,14 @@ def test_each_mistake_names_the_file_and_the_key(tmp_path, old, new, says):
     with pytest.raises(ConfigError, match=says) as refused:
         config(tmp_path, EXAMPLE.replace(old, new))
     assert "unit.toml" in str(refused.value)
+
+
+@pytest.mark.parametrize(("pin", "name"), [(17, r"led\.pin"), (27, r"led\.sense_pin")])
+def test_light_and_button_share_no_pin(tmp_path, pin, name):
+    wired = EXAMPLE.replace("# pin = 17", "pin = 17\nsense_pin = 27")
+    assert config(tmp_path, wired.replace("# pin = 22", "pin = 22")).button.pin == 22
+    with pytest.raises(ConfigError, match=rf"button: wanted a pin of its own, got {pin}, which is {name}"):
+        config(tmp_path, wired.replace("# pin = 22", f"pin = {pin}"))
 
 
 SIDES = [64, 65, 480, 640, 960, 1280, 3456, 3458]

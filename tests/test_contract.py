@@ -18,7 +18,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from edge.contract import asyncapi, schemas
 from edge.contract.__main__ import stale
-from edge.evidence.thumbnail import Jpeg
+from edge.evidence.sealing import parcel
 from edge.policy.document import ObjectRule, PolicyError, parse_policy
 from edge.policy.judge import Answer, Ended, Finding, Opened
 from edge.uplink import command_messages as commands
@@ -68,7 +68,7 @@ def events() -> list[bytes]:
     opens = OpenInfraction("id-1", "phone", "object", NOON - dt.timedelta(seconds=2), NOON)
     seen = Track(1, "cell phone", 0.69, Box(0.1, 0.2, 0.3, 0.4), 0.0, 0.0, seen=True)
     verdict = Opened(rule, 10.0, 12.0, Finding(Answer.YES, (seen,), frozenset()))
-    jpeg, days = Jpeg(b"\xff\xd8picture", 4, 3), dt.timedelta(days=20)
+    jpeg, days = parcel(b"\xff\xd8picture", None, "cam-1", "id-1"), dt.timedelta(days=20)
     lost = LostRange("event", "d" * 32, 4, 9, 6, Lost.SPOOL_FULL)
     unknown = LostRange("thumbnail", "d" * 32, 1, 9, None, Lost.CORRUPT)
     made = (
@@ -478,8 +478,9 @@ def test_every_example_of_the_page_is_valid():
 
 
 def test_the_page_tells_every_fact_of_diagnose():
-    """The names are the keys of the dicts in edge/facts.py, and of what edge/unit.py puts beside them."""
-    sources = [ast.parse((checkout() / file).read_text()) for file in ("edge/facts.py", "edge/unit.py")]
+    """The names are the keys of the dicts in edge/facts.py, and of what is put beside them."""
+    files = ("edge/facts.py", "edge/unit.py", "edge/desk.py", "edge/notice.py")
+    sources = [ast.parse((checkout() / file).read_text()) for file in files]
     dicts = [node for source in sources for node in ast.walk(source) if isinstance(node, ast.Dict)]
     wanted = {key.value for node in dicts for key in node.keys if isinstance(key, ast.Constant)}
     table = PAGE.partition("\n| fact of `diagnose` |")[2].partition("\n\n")[0]

@@ -10,15 +10,17 @@ import pytest
 from edge import offline
 from edge.capture.frame import EndOfFootage, FootageError
 from edge.policy.document import PolicyError, parse_policy
-from edge.uplink.messages import ClosedEvent, OpenedEvent
+from edge.uplink.messages import BreakEndedEvent, BreakStartedEvent, ClosedEvent, OpenedEvent
 from edge.uplink.records import Kind
 from edge.vision.detector import Detector
 from edge.vision.model_file import DEFAULT_CARD, find_card
+from tests.clip import CLIP
 
 MONDAY = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 PHONE = {"id": "phone", "kind": "object", "labels": ["cell phone"], "hold_s": 2}
 BOTTLE = {"id": "bottle", "kind": "object", "labels": ["bottle"], "hold_s": 2}
 EXTRA = {"id": "extra-person", "kind": "people", "max": 1, "hold_s": 1.5}
+BREAKS = (BreakStartedEvent, BreakEndedEvent)
 ABSENT = {"id": "absent", "kind": "people", "min": 1, "hold_s": 6, "release_s": 1}
 
 
@@ -86,9 +88,9 @@ def test_two_people_are_one_too_many_once(shared, replay_ssd):
     assert opened.data.boxes == ()
     assert closed.data.opened_id == opened.id
     assert done.counts.frames == 56
-    # A people rule's picture has no sharp pixel: sixteen blocks wide at most, nine high.
+    # A people rule's picture has no sharp pixel: eight blocks wide at most, four high.
     picture = next(m for m in records[0].messages if m.kind is Kind.THUMBNAIL)
-    assert finest_detail(picture.payload) <= 16 * 9
+    assert finest_detail(picture.payload) <= 8 * 4
 
 
 def finest_detail(jpeg):
@@ -256,3 +258,29 @@ def test_spot_checks_sample_a_clip_and_repeat_under_one_seed(shared, replay_ssd)
     again, _, same = replay_ssd(clip, document=spot)
     assert first.counts.frames == again.counts.frames < 1189
     assert [event.id for event in events] == [event.id for event in same]
+
+
+def breaks_of(events):
+    return [(type(event), seconds(event)) for event in events if isinstance(event, BREAKS)]
+
+
+def test_the_footage_runs_on_unseen_during_a_break(replay):
+    breaks = [offline.PlannedBreak(20.0, 31.5), offline.PlannedBreak(3.0, 8.0)]
+    done, _, events = replay(CLIP, ABSENT, breaks=breaks)
+    at = [pytest.approx(at_s, abs=0.13) for at_s in (3.0, 8.0, 20.0, 31.5)]  # a frame is 0.125 s
+    assert breaks_of(events) == list(zip(BREAKS * 2, at, strict=True))
+    whole, _, _ = replay(CLIP, ABSENT)
+    assert whole.counts.frames - done.counts.frames == pytest.approx((5.0 + 11.5) * 8, abs=4)
+
+
+def test_breaks_that_overlap_follow_each_other(phone_photo, replay):
+    breaks = [offline.PlannedBreak(1.0, 3.0), offline.PlannedBreak(2.0, 4.0), offline.PlannedBreak(2.5, 2.6)]
+    _, _, events = replay(phone_photo, PHONE, hold_s=6.0, breaks=breaks)
+    at = [pytest.approx(at_s, abs=0.25) for at_s in (1.0, 3.0, 3.1, 4.0)]
+    assert breaks_of(events) == list(zip(BREAKS * 2, at, strict=True))
+
+
+def test_a_break_until_after_the_end_of_the_footage_ends_the_replay(phone_photo, replay):
+    done, _, events = replay(phone_photo, PHONE, hold_s=5.0, breaks=[offline.PlannedBreak(1.0, 600.0)])
+    assert done.counts.frames == pytest.approx(10, abs=1)
+    assert [kind for kind, _ in breaks_of(events)] == list(BREAKS)

@@ -391,3 +391,41 @@ def test_a_break_is_kept_in_the_spool_over_a_restart(tmp_path):
     with Spool.open(tmp_path / "spool.db") as spool:
         assert breaks(spool).on is None
         assert spool.noted("break") is None
+
+
+@pytest.mark.parametrize("by", [BreakBy.BUTTON, BreakBy.LOCAL])
+def test_a_break_that_was_taken_at_the_unit_is_not_ended_from_afar_in_its_first_five_minutes(unit, by):
+    """Else whoever may send a command could refuse every break."""
+    unit.requests.start_break("water", by)
+    unit.clock.sleep(0.0)
+    for wait_s, left_s in ((0.0, 300), (299.5, 1)):
+        unit.clock.sleep(wait_s)
+        with pytest.raises(NotDone, match=f"try again in {left_s} s") as why:
+            unit.requests.end_break("back to work", BreakBy.COMMAND)
+        assert why.value.code == "too-early"
+        assert unit.breaks.on is not None
+    unit.clock.sleep(0.5)
+    assert unit.requests.end_break("", BreakBy.COMMAND).lasted_s == 300.0
+
+
+@pytest.mark.parametrize("by", [BreakBy.BUTTON, BreakBy.LOCAL])
+def test_whoever_took_a_break_ends_it_when_they_like(unit, by):
+    unit.requests.start_break("water", by)
+    unit.clock.sleep(0.0)
+    unit.clock.sleep(3.0)
+    assert unit.requests.end_break("", by).lasted_s == 3.0
+
+
+def test_a_break_that_a_command_began_a_command_ends(unit):
+    unit.requests.start_break("lunch", BreakBy.COMMAND)
+    unit.clock.sleep(0.0)
+    unit.clock.sleep(3.0)
+    assert unit.requests.end_break("", BreakBy.COMMAND).lasted_s == 3.0
+
+
+def test_the_first_five_minutes_hold_over_a_restart_and_a_power_cut(unit):
+    unit.requests.start_break("water", BreakBy.BUTTON)
+    for later in (unit.restarted(100.0), unit.rebooted(200.0)):
+        with pytest.raises(NotDone) as why:
+            later.requests.end_break("", BreakBy.COMMAND)
+        assert why.value.code == "too-early"

@@ -19,6 +19,7 @@ import pytest
 from edge.capture import picamera
 from edge.capture.replay import ReplayCamera
 from edge.clock import SystemClock
+from edge.evidence.sealing import new_private_key, open_sealed
 from edge.policy.breaks import BreakBy, BreakChange, Now, OnBreak
 from edge.policy.document import parse_policy
 from edge.unit import DRAIN_S, Settings, running
@@ -142,6 +143,7 @@ def test_a_broker_that_refuses_is_named_and_the_events_wait(daemon, mosquitto):
 def settings_of(daemon, **more):
     local = json.dumps(daemon.policy).encode()
     nowhere = BrokerConfig("127.0.0.1", free_port(), "cam-1")
+    daemon.accept_notice()
     return Settings(Topics("acme", "cam-1"), daemon.state, nowhere, (parse_policy(local), local), **more)
 
 
@@ -210,7 +212,7 @@ def test_a_read_only_state_folder_is_an_error_that_names_it(daemon, mosquitto):
     daemon.state.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", str(daemon.state)], check=True)
     try:
-        assert daemon.start().process.wait(30) == 2
+        assert daemon.start(accepted=False).process.wait(30) == 2
         assert str(daemon.state) in daemon.said()
     finally:
         subprocess.run(["umount", str(daemon.state)], check=True)
@@ -223,6 +225,7 @@ def small_disk(daemon):
         pytest.skip("needs root to mount a small file system")
     daemon.state.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "none", str(daemon.state)], check=True)
+    daemon.accept_notice()
     yield daemon.state
     if daemon.process is not None and daemon.process.poll() is None:
         daemon.process.kill()
@@ -324,11 +327,22 @@ def test_a_policy_for_another_unit_is_refused(daemon):
     daemon.watching()
 
 
-def test_a_policy_whose_pictures_are_to_be_sealed_is_refused_and_sends_none_open(daemon):
+def test_a_unit_seals_its_pictures_where_the_policy_names_a_recipient(daemon, mosquitto, gate):
+    key = new_private_key()
     daemon.policy["thumbnail"] = {"recipient": "key-1"}
     assert daemon.start().process.wait(30) == 2
-    assert "cannot seal pictures yet" in daemon.said()
-    assert not (daemon.state / "spool.db").exists()
+    assert "$.thumbnail.recipient" in daemon.said()
+    daemon.policy["thumbnail"] = {"recipient": key.recipient.text}
+    mosquitto.start()
+    with subscribed(mosquitto) as listener:
+        gate.open = True
+        daemon.watching()
+        got = collect(listener, lambda got: any("/thumb/" in one.topic for one in got), 40)
+    pictures = [one for one in got if "/thumb/" in one.topic]
+    for one in pictures:
+        jpeg = open_sealed(one.payload, [key], "cam-1", one.topic.rpartition("/")[2])
+        assert jpeg[:11] == b"\xff\xd8\xff\xe0\x00\x10JFIF\0"
+        assert b"JFIF" not in one.payload
 
 
 def test_only_a_still_image_is_never_taken_for_a_frozen_camera(phone_photo, tmp_path):

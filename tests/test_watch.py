@@ -21,6 +21,7 @@ from edge.clock import SteppedClock, SystemClock
 from edge.policy.document import Policy, parse_policy
 from edge.policy.judge import Closed, Ended, Opened
 from edge.requests import Requests
+from edge.shutter import Shutter
 from edge.uplink.activity import Beats
 from edge.uplink.command_messages import Activity, encode_activity
 from edge.uplink.messages import Capture
@@ -126,7 +127,7 @@ class Rig:
 
     def make(self, seed=1):
         return Watch(
-            self.camera,
+            Shutter(self.camera),
             self.detector,
             lambda: self.policy,
             self.told,
@@ -201,7 +202,7 @@ def test_no_frame_at_or_past_the_end_of_a_shift_is_looked_at():
     short = policy(shift='"start": "12:00", "end": "12:01"')
     rig = Rig(lambda n: desk(number=n), short, until_s=300)
     rig.camera = StandInCamera(rig.clock, lambda n: desk(number=n), fps=1 / 3.7)
-    watch = Watch(rig.camera, rig.detector, lambda: short, rig.told, rig.clock, random.Random(1))
+    watch = Watch(Shutter(rig.camera), rig.detector, lambda: short, rig.told, rig.clock, random.Random(1))
     seen = []
     watch.carry = lambda frame: seen.append(frame.captured_s)
     watch.run(rig.told.stop)
@@ -368,7 +369,9 @@ def test_no_picture_outlives_the_camera(how):
         else '{"mode": "continuous"}'
     )
     rig = Rig(lambda n: desk(number=n), policy(rules, watch=watch), frames=15 if how == "the end" else None)
-    rig.watch = Watch(rig.camera, detector, lambda: rig.policy, rig.told, rig.clock, random.Random(1))
+    rig.watch = Watch(
+        Shutter(rig.camera), detector, lambda: rig.policy, rig.told, rig.clock, random.Random(1)
+    )
     if how == "a fault":
         rig.camera.fail(Fault.LOST, at_frame=5)
     closes = []
@@ -736,7 +739,7 @@ class Asleep:
         camera = StandInCamera(SteppedClock(MONDAY), lambda n: desk(number=n))
         detector = ColourDetector(LABELS)
         self.watch = Watch(
-            camera,
+            Shutter(camera),
             detector,
             lambda: self.document,
             self,

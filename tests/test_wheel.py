@@ -38,7 +38,7 @@ def test_it_holds_the_package_the_model_that_ships_and_every_card(installed):
     brought = {path.name for path in (installed / "prefix" / MODELS).iterdir()}
     cards = {path.name for path in (checkout() / "models").glob("*.toml")}
     assert brought == cards | {load_card(checkout() / "models" / f"{DEFAULT_CARD}.toml").file}
-    for name in ("policy.json", "unit.toml", "page.css"):
+    for name in ("policy.json", "unit.toml", "page.css", "log.css", "notice.txt"):
         assert (installed / "edge" / "defaults" / name).is_file()
 
 

@@ -14,8 +14,11 @@ from edge.bench.footage import START_AT, BenchImpossible, as_taken, at_10_fps, n
 from edge.capture.frame import Frame, Pixels
 from edge.capture.replay import ReplayCamera
 from edge.clock import SteppedClock
+from edge.evidence import sealing
+from edge.evidence.sealing import new_private_key
 from edge.offline import Offline
-from edge.policy.document import PERSON, Policy, parse_policy
+from edge.policy.document import PERSON, Policy, Thumbnail, parse_policy
+from edge.shutter import Shutter
 from edge.uplink.event_records import Origin
 from edge.uplink.messages import Model
 from edge.uplink.topics import Topics
@@ -31,6 +34,7 @@ STAMPS: dict[str, Callable[[list[Pixels]], Iterator[Frame]]] = {
 as fast as the machine takes them, so that in this fast motion the scene is looked at every 90 ms only."""
 WARM_S = 1.0
 FRAMES_MIN, GATE_FRAMES_MIN = 10, 100
+PICTURE_BYTES, SEALINGS = Thumbnail().max_bytes, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,16 @@ class Gate:
     """A frame of a static scene on which no inference ran."""
     share: float
     """Inferences of the static scene over those of the moving one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Sealing one thumbnail to a reviewer's key."""
+
+    picture_bytes: int
+    sealings: int
+    seal_ms: float
+    """Median."""
 
 
 def pace(detector: Detector, threads: int, stamps: str, pictures: list[Pixels], seconds: float) -> Pace:
@@ -126,6 +140,18 @@ def gate(detector: Detector, pictures: list[Pixels], seconds: float) -> Gate:
     return Gate(*inferences, frames, _median_ms(skipped_s), round(share, 4))
 
 
+def seal() -> Seal:
+    """Seal a thumbnail of the largest size that a policy has by default, again and again."""
+    picture, recipient = random.Random(0).randbytes(PICTURE_BYTES), new_private_key().recipient
+    sealing.seal(picture, recipient, "bench", "warm")  # imports cryptography
+    taken_s = []
+    for number in range(SEALINGS):
+        began_s = time.perf_counter()
+        sealing.seal(picture, recipient, "bench", str(number))
+        taken_s.append(time.perf_counter() - began_s)
+    return Seal(PICTURE_BYTES, SEALINGS, _median_ms(taken_s))
+
+
 def make_watch(detector: Detector) -> Watch:
     """Return a watch whose camera is never opened: frames are carried into it by hand."""
     # Never confirmed, so that no picture is made: the loop is measured, not its rare events.
@@ -134,7 +160,9 @@ def make_watch(detector: Detector) -> Watch:
     model = Model(name=detector.card.name, sha256=detector.card.sha256)
     origin = Origin(Topics("local", "bench"), "bench", model)
     taker = Offline(origin, random.Random(0), lambda _record: None, Event())
-    return Watch(ReplayCamera(Path(), clock), detector, lambda: policy, taker, clock, random.Random(0))
+    return Watch(
+        Shutter(ReplayCamera(Path(), clock)), detector, lambda: policy, taker, clock, random.Random(0)
+    )
 
 
 def bench_policy(detector: Detector, *, object_s: float, people_s: float, thumbnail: bool) -> Policy:

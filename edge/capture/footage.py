@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from edge.capture.frame import FootageError, Pixels
+from edge.capture.wiping import blacken
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 IMAGE_MAX_BYTES = 256 * 1024 * 1024
@@ -132,6 +133,7 @@ class Stills:
 
     def close(self) -> None:
         """Forget the image held; no file is open between frames."""
+        blacken(self._held)
         self._held = None
 
 

@@ -17,11 +17,11 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture, valid only inside the `with` that gave it.
+    """One picture, valid only inside the `with` that gave it: after it every camera paints `pixels` black.
 
     `pixels` is what the detector looks at: uint8 RGB (h, w, 3), rows contiguous or not.
     `evidence()` gives the same moment at the camera's full configured size, of the same field of view,
-    uint8 RGB; it may copy, so it is called only for a frame that is kept as evidence.
+    uint8 RGB; it may copy, so it is called only for a frame that is kept as evidence. It goes black as well.
     """
 
     pixels: Pixels
@@ -58,7 +58,10 @@ class Camera(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the device and forget its last frame, within six seconds also of a driver that hangs."""
+        """Close the device, within six seconds also of a driver that hangs. No frame is left in this process.
+
+        What a driver that hangs still holds goes when it comes back, or with the process.
+        """
         ...
 
 

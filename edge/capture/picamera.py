@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import cv2
@@ -29,6 +29,7 @@ from edge.capture.picamera_stack import (
     open_error,
     shut,
 )
+from edge.capture.wiping import blacken, overwrite_what_is_freed, release_memory
 from edge.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class PiCamera:
         """Open and start the camera. Raises CameraAbsent, CameraBusy; CameraStalled if the driver hangs."""
         if self._opened is not None:
             return
+        overwrite_what_is_freed()
         self._stuck.admit()
         caller = Caller(self._name)
         try:
@@ -142,10 +144,16 @@ class PiCamera:
             with suppress(CameraError):  # the caller's error is the one to hear of
                 self._hand_back(opened.caller, evidence)
             raise
+        finally:
+            blacken(shot.rgb, *evidence.copies)
         self._hand_back(opened.caller, evidence)
 
     def close(self) -> None:
-        """Stop the camera and free it, within six seconds even if the driver hangs."""
+        """Stop the camera and free it, within six seconds even if the driver hangs.
+
+        The buffers of its streams are the kernel's (dma-buf): handed back with each frame, mapped only while
+        one is read, and freed by the kernel as the camera closes.
+        """
         opened, self._opened, self._rgb = self._opened, None, None
         if opened is None:
             return
@@ -156,6 +164,7 @@ class PiCamera:
             log.error("%s: hangs on closing: only a restart of the process frees it", self._name)
         for caller in {opened.caller, closer}:
             self._stuck.retire(caller)
+        release_memory()
 
     def _started(self) -> tuple[Device, int]:
         """Acquire, configure and start the device. Returns it, and the width of the small stream in px."""
@@ -254,14 +263,17 @@ class _Evidence:
     driver: Driver
     caller: Caller
     request: Request
+    copies: list[Pixels] = field(default_factory=list)
     over: bool = False
 
     def __call__(self) -> Pixels:
         if self.over:
             raise RuntimeError("evidence(): wanted inside the `with` of its frame, got after it")
-        return self.caller.call(
+        copy = self.caller.call(
             self._copied, _CALL_TIMEOUT_S, "its large stream", late=lambda _copy: self.request.release()
         )
+        self.copies.append(copy)
+        return copy
 
     def _copied(self) -> Pixels:
         try:

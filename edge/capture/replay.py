@@ -11,6 +11,7 @@ from typing import Literal
 
 from edge.capture.footage import Footage, recognise
 from edge.capture.frame import CameraLost, CameraStalled, EndOfFootage, FootageError, Frame, Pixels
+from edge.capture.wiping import blacken, overwrite_what_is_freed, release_memory
 from edge.clock import Clock, SteppedClock
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class ReplayCamera:
         """Open the footage at the clock's present moment. Raises FootageError."""
         if self._footage is not None:
             return
+        overwrite_what_is_freed()
         if self._load is None:
             self._load = recognise(
                 self._source, image_fps=self._image_fps, hold_s=self._hold_s, on_unreadable=self._skip
@@ -110,13 +112,21 @@ class ReplayCamera:
     @contextmanager
     def frame(self, timeout_s: float) -> Iterator[Frame]:
         """Give the next frame. Raises CameraStalled, EndOfFootage, and CameraLost if it is closed."""
-        yield self._next_frame(timeout_s)
+        frame = self._next_frame(timeout_s)
+        try:
+            yield frame
+        finally:
+            blacken(frame.pixels)
 
     def close(self) -> None:
         """Free the file; the footage runs on unseen."""
-        footage, self._footage, self._ahead = self._footage, None, None
+        footage, self._footage = self._footage, None
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            blacken(ahead.pixels)
         if footage is not None:
             footage.close()
+            release_memory()
 
     def _read_first(self) -> None:
         """Decode the first frame, so that footage without any is refused before a watch begins."""

@@ -17,6 +17,7 @@ from edge.capture.frame import (
     Frame,
     Pixels,
 )
+from edge.capture.wiping import blacken
 from edge.clock import SteppedClock
 
 RECORD_MAX = 1000
@@ -145,8 +146,16 @@ class StandInCamera:
         number, self._number = self._number, self._number + 1
         self.record.append(f"frame {number}")
         evidence = self._evidence
-        large = None if evidence is None else (lambda: evidence(number))
-        yield Frame(self._scene(number), at_s, self._clock.now_at(), large)
+        shown: list[Pixels] = [self._scene(number).copy()]  # a scene may show the same array again
+
+        def large() -> Pixels:
+            shown.append((evidence or self._scene)(number).copy())
+            return shown[-1]
+
+        try:
+            yield Frame(shown[0], at_s, self._clock.now_at(), None if evidence is None else large)
+        finally:
+            blacken(*shown)
 
     def close(self) -> None:
         """Close the camera."""

@@ -159,6 +159,7 @@ class StandInPicamera2Device:
             self._driver.record.append("stop failed")
             raise RuntimeError("Failed to stop camera: Connection timed out")
         self.started = self.is_open = False
+        self._free.clear()
         self._driver.holder = None
         self._driver.record.append("close")
 

@@ -24,6 +24,7 @@ import cv2
 from edge.capture.frame import CameraAbsent, CameraBusy, CameraError, CameraLost, Frame, Pixels
 from edge.capture.hang import Stuck, captured
 from edge.capture.usb_reader import SELECT_TIMEOUT_S, Capture, Driver, Properties, Reader
+from edge.capture.wiping import blacken, overwrite_what_is_freed, release_memory
 from edge.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,7 @@ class UsbCamera:
         """Open the camera. Raises CameraAbsent, CameraBusy; CameraStalled if the driver hangs."""
         if self._reader is not None:
             return
+        overwrite_what_is_freed()
         self._stuck.admit()
         self._reader = Reader(self._driver, self._device, self._settings.properties(), self._monotonic_s)
         try:
@@ -166,11 +168,21 @@ class UsbCamera:
         if self._reader is None:
             raise CameraLost(f"{self._device}: wanted an open camera, got a closed one")
         shot = self._reader.take(max(0.0, timeout_s))
-        self._rgb = cast("Pixels", cv2.cvtColor(shot.bgr, cv2.COLOR_BGR2RGB, dst=self._rgb))
-        yield Frame(self._rgb, *captured(self._clock, self._monotonic_s() - shot.taken_s))
+        rgb = self._rgb = cast("Pixels", cv2.cvtColor(shot.bgr, cv2.COLOR_BGR2RGB, dst=self._rgb))
+        blacken(shot.bgr)
+        try:
+            yield Frame(rgb, *captured(self._clock, self._monotonic_s() - shot.taken_s))
+        finally:
+            blacken(rgb)
 
     def close(self) -> None:
-        """Free the camera; a thread that hangs in the driver is left to free it when it comes back."""
+        """Free the camera; a thread that hangs in the driver is left to free it when it comes back.
+
+        The buffers that the driver fills are the kernel's, mapped into this process until then.
+        """
         reader, self._reader, self._rgb = self._reader, None, None
-        if reader is not None and not self._stuck.retire(reader, _CLOSE_TIMEOUT_S):
+        if reader is None:
+            return
+        if not self._stuck.retire(reader, _CLOSE_TIMEOUT_S):
             log.error("%s: hangs in the driver, and stays held until that lets go", self._device)
+        release_memory()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import cv2
 
 from edge.capture.frame import CameraBusy, CameraError, CameraLost, CameraStalled, Pixels
+from edge.capture.wiping import blacken
 
 SELECT_TIMEOUT_S = 3
 """How long OpenCV waits for a frame. The first of some cameras takes two seconds."""
@@ -118,6 +119,8 @@ class Reader:
             if capture is not None:
                 capture.release()
             with self._changed:
+                blacken(self._shot.bgr if self._shot else None)
+                self._shot = None
                 self._error = error or CameraLost(f"{self._device}: closed")
                 self._changed.notify_all()
 

@@ -47,7 +47,12 @@ class Channel:
     """Channel of the answer."""
 
 
-_JPEG: Schema = {"type": "string", "format": "binary", "description": "A JPEG; not JSON, and not base64."}
+_JPEG: Schema = {
+    "type": "string",
+    "format": "binary",
+    "description": "A JPEG; not JSON, and not base64. Where the event's `thumbnail.recipient` names a key, a "
+    "picture that is sealed to it, of content type `application/vnd.deskwatch.sealed`.",
+}
 _JWS: Schema = {
     "type": "string",
     "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",

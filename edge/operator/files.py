@@ -16,7 +16,7 @@ class SecretUnreadable(EdgeError):
 
 
 class FileThere(EdgeError):
-    """Keys are never written over: choose another name, or move that file away."""
+    """What is there is never written over: choose another name, or move that file away."""
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:
@@ -36,6 +36,27 @@ def write_new(path: Path, data: bytes, *, mode: int) -> None:
         with suppress(OSError):
             path.unlink()
         raise OutputUnwritable(f"{path}: wanted to write it, got: {error.strerror}") from error
+
+
+def key_files(out: Path) -> tuple[Path, Path]:
+    """Return where the private and the public key go. Raises OutputUnwritable for no name at all."""
+    if not out.name:
+        raise OutputUnwritable(f"{out}: wanted a name for the keys, got a folder")
+    return out.with_name(f"{out.name}.key"), out.with_name(f"{out.name}.pub")
+
+
+def write_pair(out: Path, private_pem: bytes, public_pem: bytes) -> None:
+    """Write both halves of a key, or neither: `out`.key (0600), `out`.pub.
+
+    Raises FileThere, OutputUnwritable.
+    """
+    private, public = key_files(out)
+    write_new(private, private_pem, mode=0o600)
+    try:
+        write_new(public, public_pem, mode=0o644)
+    except EdgeError:
+        private.unlink()
+        raise
 
 
 def read_secret(path: Path) -> str:

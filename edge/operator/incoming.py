@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from edge.evidence.sealing import media_type_of
 from edge.operator.addresses import unit_of
 from edge.uplink.signals import Received
 from edge.uplink.wire import Epoch, MessageId, Positive, Sha256, Text, Timestamp
@@ -111,7 +112,7 @@ def read(tenant: str, message: Received) -> Incoming:
             case (unit, ("event",)):
                 return _event(tenant, unit, message.payload)
             case (unit, ("thumb", event_id)):
-                media_type = message.content_type or "image/jpeg"
+                media_type = message.content_type or media_type_of(message.payload)
                 return IncomingPicture(
                     unit, event_id, media_type, message.expiry_s, message.topic, message.payload
                 )

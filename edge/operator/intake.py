@@ -101,6 +101,11 @@ class Intake:
                 event.payload,
             ),
         ).rowcount
+        if event.picture_expires_at is not None:  # it may have come first
+            self._db.execute(
+                "UPDATE pictures SET expires_at = min(expires_at, ?) WHERE unit = ? AND event_id = ?",
+                (event.picture_expires_at, event.unit, event.id),
+            )
         self._counts["events" if new else "twice"] += 1
         if not new and event.corrected:
             self._db.execute(

@@ -12,14 +12,12 @@ import msgspec
 from edge.border import read_bounded
 from edge.errors import EdgeError
 from edge.operator.access import ask
-from edge.operator.files import read_secret, write_new
-from edge.output import OutputUnwritable
+from edge.operator.files import read_secret, write_pair
 from edge.policy.document import (
     MAX_POLICY_BYTES,
     Policy,
     PolicyError,
     check_labels,
-    check_sealing,
     parse_policy,
 )
 from edge.policy.schedule import next_window
@@ -53,21 +51,8 @@ class SignedPolicy:
 def make_keys(out: Path, passphrase: str | None) -> SigningKey:
     """Make a key pair, `out`.key (0600) and `out`.pub. Raises FileThere, OutputUnwritable."""
     key = new_signing_key()
-    private, public = key_files(out)
-    write_new(private, key.pem(passphrase), mode=0o600)
-    try:
-        write_new(public, key.public.pem(), mode=0o644)
-    except EdgeError:
-        private.unlink()
-        raise
+    write_pair(out, key.pem(passphrase), key.public.pem())
     return key
-
-
-def key_files(out: Path) -> tuple[Path, Path]:
-    """Return where the private and the public key go. Raises OutputUnwritable for no name at all."""
-    if not out.name:
-        raise OutputUnwritable(f"{out}: wanted a name for the keys, got a folder")
-    return out.with_name(f"{out.name}.key"), out.with_name(f"{out.name}.pub")
 
 
 def read_key(path: Path, passphrase_file: Path | None) -> SigningKey:
@@ -77,12 +62,13 @@ def read_key(path: Path, passphrase_file: Path | None) -> SigningKey:
     """
     if passphrase_file is not None:
         return read_signing_key(path, read_secret(passphrase_file))
-    if _is_encrypted(path):
+    if is_encrypted(path):
         return read_signing_key(path, ask(f"passphrase of {path}", "--passphrase-file"))
     return read_signing_key(path)
 
 
-def _is_encrypted(path: Path) -> bool:
+def is_encrypted(path: Path) -> bool:
+    """Tell whether a key file wants a passphrase."""
     try:
         return b"ENCRYPTED" in read_bounded(path, MAX_POLICY_BYTES)
     except OSError:
@@ -112,7 +98,6 @@ def checked(document: bytes, labels: Collection[str]) -> Policy:
     """Return the policy in a document. Raises PolicyError."""
     policy = parse_policy(document)
     check_labels(policy, labels)
-    check_sealing(policy)
     return policy
 
 

@@ -8,7 +8,9 @@ import contextlib
 import datetime as dt
 import os
 import sqlite3
+import urllib.parse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,6 +41,7 @@ class Store:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
+        self._soiled = True  # an ingester that died may have left in the log what it had deleted
 
     @classmethod
     def open(cls, path: Path, tenant: str) -> Self:
@@ -100,18 +103,26 @@ class Store:
     def purge(self, now_at: dt.datetime) -> int:
         """Delete the pictures whose retention has ended, from the log too; return how many.
 
-        What could not be read may be a picture as well, and goes after the longest retention that one has.
+        What could not be read may be a picture as well, and goes after the longest retention that one has. A
+        clock of ours that was ahead, and is put back, keeps neither for longer.
         """
         with self._transaction():
+            latest = timestamp(now_at + RETENTION)
+            self._db.execute("UPDATE pictures SET expires_at = ?1 WHERE expires_at > ?1", (latest,))
+            self._db.execute(
+                "UPDATE unreadable SET received_at = ?1 WHERE received_at > ?1", (timestamp(now_at),)
+            )
             gone = self._db.execute(
                 "DELETE FROM pictures WHERE expires_at <= ?", (timestamp(now_at),)
             ).rowcount
             unread = self._db.execute(
                 "DELETE FROM unreadable WHERE received_at <= ?", (timestamp(now_at - RETENTION),)
             ).rowcount
-        if gone or unread:
+        self._soiled = self._soiled or bool(gone or unread)
+        if self._soiled:
             with _told(None):
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._soiled = bool(busy)  # somebody reads; the next time, then
         return gone
 
     @contextlib.contextmanager
@@ -125,6 +136,40 @@ class Store:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPicture:
+    """A picture as it came."""
+
+    unit: str
+    event_id: str
+    data: bytes
+    announced_sha256: str | None
+    """By its event; None where that is not here."""
+
+
+def pictures(
+    path: Path, now_at: dt.datetime, *, unit: str | None = None, event_id: str | None = None
+) -> Iterator[SavedPicture]:
+    """Give the pictures in a store whose retention has not ended; an ingester may be writing to it.
+
+    Raises StoreUnusable, StoreBusy.
+    """
+    where = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro"
+    with _told(path), contextlib.closing(sqlite3.connect(where, timeout=_BUSY_S, uri=True)) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version != VERSION:
+            raise StoreUnusable(f"{path}: wanted a store of version {VERSION}, got {version}")
+        rows = database.execute(
+            "SELECT pictures.unit, event_id, pictures.payload, picture_sha256 FROM pictures"
+            " LEFT JOIN events ON events.unit = pictures.unit AND events.id = event_id"
+            " WHERE expires_at > ? AND pictures.unit = coalesce(?, pictures.unit)"
+            " AND event_id = coalesce(?, event_id) ORDER BY pictures.unit, pictures.received_at, event_id",
+            (timestamp(now_at), unit, event_id),
+        )
+        for row in rows:
+            yield SavedPicture(*row)
 
 
 def _prepare(database: sqlite3.Connection, path: Path, tenant: str) -> None:

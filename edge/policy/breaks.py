@@ -13,6 +13,7 @@ import datetime as dt
 import enum
 from dataclasses import dataclass
 
+from edge.policy.floor import BREAK_MIN_S
 from edge.policy.judge import JudgeState, Open
 
 
@@ -27,6 +28,9 @@ class BreakBy(enum.StrEnum):
     """The worker, at the unit's own command line."""
     TIME = "time"
     """Nobody: its time was up."""
+
+
+_AT_THE_UNIT = (BreakBy.BUTTON, BreakBy.LOCAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,18 @@ def start(
         return state, None
     on = OnBreak(event_id, reason, by, now.at, now.s, max_s, trusted=now.synchronised)
     return on, BreakChange(on)
+
+
+def too_early(state: OnBreak, by: BreakBy, now: Now) -> float | None:
+    """Return for how many seconds a break cannot be ended yet by whoever wants to end it; None: it can be.
+
+    Whoever took a break at the unit is left alone for `BREAK_MIN_S`: else whoever may send `cmd/resume` could
+    refuse every break by ending it at once.
+    """
+    if by is not BreakBy.COMMAND or state.by not in _AT_THE_UNIT:
+        return None
+    left_s = min(state.started_s + BREAK_MIN_S, state.ends_s) - now.s
+    return left_s if left_s > 0.0 else None
 
 
 def end(state: OnBreak, event_id: str, by: BreakBy, now: Now) -> BreakChange:

@@ -20,6 +20,7 @@ from edge.policy.broker import Broker
 from edge.policy.floor import BREAK_MIN_S, first_below, value_at, why_below
 from edge.policy.floor import PERSON as PERSON  # noqa: PLC0414  one of the document's own words
 from edge.policy.floor import RETAIN_MAX_DAYS as RETAIN_MAX_DAYS  # noqa: PLC0414
+from edge.policy.recipient import PATTERN, WANTED, Recipient
 
 MAX_POLICY_BYTES = 64_000
 SCHEMA = "policy/1"
@@ -122,8 +123,20 @@ class Thumbnail(_Part, frozen=True, kw_only=True):
     max_side_px: Annotated[int, Meta(ge=64, le=960)] = 480
     max_bytes: Annotated[int, Meta(ge=2_000, le=200_000)] = 40_000
     retain_days: Annotated[float, Meta(gt=0.0, le=RETAIN_MAX_DAYS)] = RETAIN_MAX_DAYS
-    recipient: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    """The key to seal pictures to. See `check_sealing`."""
+    recipient: Annotated[str, Meta(pattern=PATTERN, description=WANTED)] | None = None
+    """The public key that pictures are sealed to; none: they are not sealed."""
+
+    def __post_init__(self) -> None:
+        if self.recipient is not None:
+            try:
+                Recipient.parse(self.recipient)
+            except ValueError as error:
+                raise ValueError(f"recipient: {error}") from error
+
+    @property
+    def sealed_to(self) -> Recipient | None:
+        """Who alone may read the pictures."""
+        return None if self.recipient is None else Recipient.parse(self.recipient)
 
 
 class _Timed(_Part, frozen=True, kw_only=True, tag_field="kind"):
@@ -317,14 +330,6 @@ def check_labels(policy: Policy, labels: Collection[str]) -> None:
                 raise LabelUnserved(f"$.rules[{index}]", problem)
             case _:
                 pass
-
-
-def check_sealing(policy: Policy) -> None:
-    """Raise PolicyError where pictures are to be sealed: not yet possible, and open they must not leave."""
-    recipient = policy.thumbnail.recipient
-    if recipient is not None:
-        problem = f"this firmware cannot seal pictures yet: wanted none, got {recipient!r}"
-        raise PolicyError("$.thumbnail.recipient", problem)
 
 
 def _unique(what: str, values: tuple[str, ...]) -> None:

@@ -35,12 +35,17 @@ def _number_under(limit: float) -> Callable[[object], bool]:
     return lambda value: isinstance(value, int | float) and value < limit
 
 
+def _is_none(value: object) -> bool:
+    return value is None or value is False
+
+
 def _names_a_person(value: object) -> bool:
     return isinstance(value, list) and PERSON in value
 
 
 FLOORS = (
     Floor("$.thumbnail.retain_days", _number_over(RETAIN_MAX_DAYS), "pictures go after 20 days at most"),
+    Floor("$.breaks", _is_none, "a break can always be taken"),
     Floor("$.breaks.max_s", _number_under(BREAK_MIN_S), "a break may last five minutes at least"),
     Floor("$.rules[*].labels", _names_a_person, "people are counted, and never pictured sharp"),
 )

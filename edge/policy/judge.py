@@ -42,6 +42,8 @@ class Ended(enum.StrEnum):
     """For 30 s nobody could tell."""
     OFF_SHIFT = "off-shift"
     """The shift, or the policy, ended."""
+    NOT_ALLOWED = "not-allowed"
+    """The camera had to close: no notice accepted, no light, a repair."""
     POLICY_CHANGED = "policy-changed"
     """A new policy took over."""
     STOPPED = "stopped"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from edge.policy.document import DAYS, Policy, Shift, Spot
 from edge.policy.judge import LOST_SIGHT_S
 
+ENDS_SOON_S = 30.0
+"""The light announces the end of a break so long before."""
 RECHECK_S = 60.0
 """Longest sleep while off: wall clocks step, and the shift follows the wall clock."""
 
@@ -15,6 +17,9 @@ RECHECK_S = 60.0
 class Off(enum.StrEnum):
     """Why the camera is closed."""
 
+    NOTICE = "notice-not-accepted"
+    LED = "led-failed"
+    REPAIR = "repair"
     OFF_SHIFT = "off-shift"
     BETWEEN_CHECKS = "between-checks"
     BREAK = "break"
@@ -77,7 +82,8 @@ def schedule(
     nor a check that is asked for tells when the next comes: the wait is drawn anew, and it has no memory.
     """
     if break_left_s is not None:
-        return None, _off(Off.BREAK, now_at, break_left_s)
+        until_s = break_left_s - ENDS_SOON_S if break_left_s > ENDS_SOON_S else break_left_s
+        return None, _off(Off.BREAK, now_at, until_s)
     if now_at >= policy.expires_at:
         return None, _off(Off.POLICY_EXPIRED, now_at, RECHECK_S)
     if now_at < policy.issued_at:

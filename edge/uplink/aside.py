@@ -5,18 +5,22 @@
 """
 
 import datetime as dt
+import math
 import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.policy.floor import RETAIN_MAX_DAYS
 from edge.uplink.spool_errors import of_os
+from edge.worklog.disk import wipe
 
 KEPT = 2
 """Damaged files that stay for whoever wants to know what happened."""
 KEPT_FOR = dt.timedelta(days=1)
 """They hold pictures, which have a time to go."""
+PICTURES_STAY = dt.timedelta(days=RETAIN_MAX_DAYS)
 _LOG = "-wal"
 
 
@@ -94,6 +98,14 @@ class Aside:
                 if abs(age_s) >= KEPT_FOR.total_seconds():
                     _delete(old)
 
+    def forget_unmended(self, now_at: dt.datetime) -> None:
+        """Delete the file that is being salvaged where it was last written before any picture may stay."""
+        with suppress(OSError):
+            written_s = [each.stat().st_mtime for each in (self.damaged, _log(self.damaged)) if each.exists()]
+            newest_s = max(written_s, default=math.inf)
+            if now_at.timestamp() - newest_s >= PICTURES_STAY.total_seconds():
+                _delete(self.damaged)
+
     def _kept(self) -> list[tuple[int, Path]]:
         """Return the damaged files, oldest first."""
         stem = self.path.name + ".corrupt-"
@@ -117,9 +129,11 @@ def _log(path: Path) -> Path:
 
 
 def _delete(path: Path) -> None:
-    with suppress(OSError):
-        _log(path).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+    """Overwrite, then delete: there may be pictures in it."""
+    for each in (_log(path), path):
+        with suppress(OSError):
+            wipe(each)
+            each.unlink(missing_ok=True)
 
 
 def fresh_position() -> int:

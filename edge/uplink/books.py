@@ -1,16 +1,22 @@
 """What the spool keeps beside the queue: open infractions, command ids, small notes, dead letters, ages."""
 
+import datetime as dt
 from collections.abc import Callable, Iterable
 
 from edge.uplink import schema
 from edge.uplink.database import Connection, count, number, one
 from edge.uplink.gaps import Gone
-from edge.uplink.records import Kind, Record
+from edge.uplink.records import Record
 
 MAX_TRIES = 3
 """How often a dead letter is put back into the queue. One that accounts for others has no such bound."""
 MAX_COMMANDS = 1024
+STEP_S = 3_600.0
+"""By which a synchronised clock may be put back, so that pictures seem to have come from later."""
 _PICTURES_OF_A_RECORD = 16
+_OF_RECORD = "WHERE position > ? AND position <= ? AND epoch = ? AND seq = ? AND kind = 'thumbnail'"
+_UNSETTLE = f"UPDATE outbound SET unsettled = 1 {_OF_RECORD}"  # noqa: S608  of constants
+_SHIFT = f"UPDATE outbound SET unsettled = 0, expires_at = expires_at + ? {_OF_RECORD}"  # noqa: S608
 _AGES_KEPT = 128
 _AGES_A_LIFE = 64
 """An event's age is known to this part of what it may reach."""
@@ -113,15 +119,30 @@ def acknowledged(db: Connection, epoch: str, seq: int) -> list[int]:
     return positions
 
 
-def amend(db: Connection, position: int, fix: Callable[[bytes], bytes | None], shift_s: float) -> bool:
-    """Put right one event whose time was read on a clock that was not set."""
+Fix = Callable[[bytes], tuple[bytes, dt.timedelta] | None]
+"""Returns an event with its times put right, and by how much; None where that cannot be done."""
+
+
+def amend(db: Connection, fix: Fix) -> int:
+    """Put right the events whose time was read on a clock that was not set; return how many.
+
+    Their pictures expire as much later. A picture that stays unsettled is one whose age nobody can tell.
+    """
+    rows = db.execute("SELECT position FROM outbound WHERE unsettled AND kind <> 'thumbnail'").fetchall()
+    return sum(_amend(db, position, fix) for (position,) in rows)
+
+
+def _amend(db: Connection, position: int, fix: Fix) -> bool:
     ((epoch, seq, kind, topic, event_id, payload),) = db.execute(
         "SELECT epoch, seq, kind, topic, event_id, payload FROM outbound WHERE position = ?", (position,)
     ).fetchall()
-    fixed = fix(payload) if kind != Kind.THUMBNAIL else None
-    if fixed is None:
+    found = fix(payload)
+    pictures = position, position + _PICTURES_OF_A_RECORD, epoch, seq
+    if found is None:
         db.execute("UPDATE outbound SET unsettled = 0 WHERE position = ?", (position,))
+        db.execute(_UNSETTLE, pictures)
         return False
+    fixed, shift = found
     db.execute(
         "UPDATE outbound SET unsettled = 0, payload = ?, size_bytes = size_bytes + ?, checksum = ?"
         " WHERE position = ?",
@@ -132,12 +153,36 @@ def amend(db: Connection, position: int, fix: Callable[[bytes], bytes | None], s
             position,
         ),
     )
-    db.execute(
-        "UPDATE outbound SET expires_at = expires_at + ?"
-        " WHERE position > ? AND position <= ? AND epoch = ? AND seq = ? AND kind = 'thumbnail'",
-        (shift_s, position, position + _PICTURES_OF_A_RECORD, epoch, seq),
-    )
+    db.execute(_SHIFT, (shift.total_seconds(), *pictures))
     return True
+
+
+def undated(db: Connection) -> list[int]:
+    """Return the positions of pictures whose time was read on a clock that was not set."""
+    rows = db.execute("SELECT position FROM outbound WHERE unsettled AND kind = 'thumbnail'")
+    return [position for (position,) in rows]
+
+
+def beyond(db: Connection, latest_s: float) -> list[int]:
+    """Return the positions of pictures that would stay beyond the longest retention: a clock was ahead.
+
+    None stays beyond `latest_s`: those that the clock's small steps account for go then.
+    """
+    rows = db.execute(
+        "SELECT position FROM outbound WHERE kind = 'thumbnail' AND expires_at > ?", (latest_s + STEP_S,)
+    ).fetchall()
+    db.execute(
+        "UPDATE outbound SET expires_at = ?1"
+        " WHERE kind = 'thumbnail' AND (expires_at IS NULL OR expires_at BETWEEN ?1 AND ?1 + ?2)",
+        (latest_s, STEP_S),
+    )
+    return [position for (position,) in rows]
+
+
+def pictures(db: Connection, until: int | None = None) -> list[int]:
+    """Return the positions of all pictures, up to one."""
+    rows = db.execute("SELECT position FROM outbound WHERE kind = 'thumbnail' ORDER BY position").fetchall()
+    return [position for (position,) in rows if until is None or position <= until]
 
 
 def expired(db: Connection, now_s: float) -> list[int]:

@@ -13,6 +13,7 @@ from edge.clock import Clock
 from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.command_messages import Reply
 from edge.uplink.delivery import TURN_S, WINDOW, Delivery
+from edge.uplink.diary import Diary, Unnoted
 from edge.uplink.inbox import Inbox
 from edge.uplink.ingester import Ingester
 from edge.uplink.ledger import Ledger
@@ -68,25 +69,28 @@ class Uplink:
         synchronised: Callable[[], bool] = lambda: True,
         on_turn: Callable[[], None] = lambda: None,
         patience: Patience | None = None,
+        diary: Diary | None = None,
     ) -> None:
         """Prepare to carry `spool`; `state` is the birth's, until the first `announce`.
 
         `clock` must run in real time: the broker does. `chance` gives 0–1 for the backoff's jitter. `gap`
         writes the record that tells of a loss. `synchronised` tells whether the wall clock can be believed.
-        `on_turn` is called in the uplink's thread, at least once a second; it must not wait.
+        `on_turn` is called in the uplink's thread, at least once a second; it must not wait. `diary` notes
+        for the worker whatever leaves.
         """
         patience = patience or Patience()
         ledger = Ledger(spool, keeps=release == "ack")
         self._shared = Shared(
             spool,
             ledger,
-            Upkeep(spool, ledger, clock, synchronised, gap),
+            Upkeep(spool, ledger, clock, synchronised, gap, state.boot_id),
             Outbox(state),
             inbox or Inbox({}),
             Ingester(topics.ack, patience) if release == "ack" else None,
             topics,
             patience,
             clock,
+            diary or Unnoted(),
         )
         self._config = config
         self._next_config: BrokerConfig | None = None

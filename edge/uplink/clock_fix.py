@@ -10,8 +10,10 @@ from edge.uplink.wire import ClockQuality, InvalidMessage, moment, timestamp
 UNKNOWN_BOOT = "unknown"
 
 
-def corrected(payload: bytes, boot_id: str, now_at: dt.datetime, now_s: float) -> bytes | None:
-    """Return an event of this boot with its wall times put right; None where that cannot be done.
+def corrected(
+    payload: bytes, boot_id: str, now_at: dt.datetime, now_s: float
+) -> tuple[bytes, dt.timedelta] | None:
+    """Return an event of this boot with its wall times put right, and by how much; None: it cannot be done.
 
     `now_at` and `now_s` are the same moment on the synchronised wall clock and the monotonic one.
     """
@@ -24,7 +26,8 @@ def corrected(payload: bytes, boot_id: str, now_at: dt.datetime, now_s: float) -
         ):
             return None
         true_at = now_at - dt.timedelta(seconds=now_s - event.data.monotonic_s)
-        return encode(_shifted(event, true_at - moment(event.time)))
+        by = true_at - moment(event.time)
+        return encode(_shifted(event, by)), by
     except (InvalidMessage, OverflowError):
         return None
 

@@ -95,10 +95,14 @@ class Commands:
         remember: Callable[[str, dt.datetime, dt.datetime], bool],
         clock: Clock,
         synchronised: Callable[[], bool],
+        note: Callable[[str, str], object] = lambda _name, _payload: None,
     ) -> None:
-        """`remember` notes an id for good, with its expiry and the time now; False: it was known."""
+        """`remember` notes an id for good, with its expiry and the time now; False: it was known.
+
+        `note` tells the worker of a command before it is done; one for which it raises EdgeError is not done.
+        """
         self._unit, self._reply, self._remember = unit, reply, remember
-        self._clock, self._synchronised = clock, synchronised
+        self._clock, self._synchronised, self._note = clock, synchronised, note
         self._allowance, self._allowed_s = float(AT_ONCE), clock.now_s()
 
     def take(self, message: Received) -> None:
@@ -133,7 +137,20 @@ class Commands:
         else:
             expires_at = max(expires_at, now_at + AHEAD_MAX)
         self._check_new(command, expires_at, now_at)
+        self._tell_worker(name, command, message)
         return command
+
+    def _tell_worker(self, name: str, command: Command, message: Received) -> None:
+        try:
+            self._note(name, message.payload.decode())
+        except EdgeError as error:
+            if not isinstance(command, Break):
+                _refuse(
+                    CommandError.FAILED,
+                    "$",
+                    f"wanted a disk that takes it into the worker's log, got: {error}",
+                )
+            log.warning("a break by command is not in the worker's log: %s", error)
 
     def _check_new(self, command: Command, expires_at: dt.datetime, now_at: dt.datetime) -> None:
         if not self._spend():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from edge.uplink.diary import NotNoted
 from edge.uplink.draining import Draining
 from edge.uplink.flight import Flight, Sent
 from edge.uplink.link import Connection
@@ -56,6 +57,8 @@ class Delivery:
         self._draining = Draining(shared, self._flight, self._send_spooled)
         self._asked: dict[int, str] = {}  # subscriptions that were not answered yet
         self._told: State | None = None
+        self._bare: Publication | None = None
+        self._said_unnoted = False
         self._reported: Reported | None = None
         self._letter = 0  # the number of the last reply that was sent
         self._heard_s = self._clock.now_s()  # the last acknowledgement
@@ -119,21 +122,45 @@ class Delivery:
         state, reported = outbox.state, outbox.reported
         news = self._told is None or msgspec.structs.replace(state, at=self._told.at) != self._told
         if news and self._flight.room:
-            self._send(self._post.online(state), "state")
-            self._told = state
+            self._tell_state(state)
         if reported is not None and reported != self._reported and self._flight.room:
-            payload = encode_reported(reported)
-            self._send(Publication(self._shared.topics.reported, payload, JSON, retain=True), "report")
-            self._reported = reported
+            report = Publication(self._shared.topics.reported, encode_reported(reported), JSON, retain=True)
+            if self._noted(report):
+                self._send(report, "report")
+                self._reported = reported
         self._answer()
+
+    def _tell_state(self, state: State) -> None:
+        """Publish the state; where it cannot be noted for the worker, only that, and what is wrong."""
+        online = self._post.online(state)
+        if self._noted(online):
+            self._send(online, "state")
+            self._told = state
+        elif (bare := self._post.bare(state)) != self._bare:
+            self._send(bare, "state")
+            self._bare = bare
+
+    def _noted(self, publication: Publication) -> bool:
+        """Return whether the worker's log has it, so that it may leave."""
+        try:
+            self._shared.diary.leaving([publication])
+        except NotNoted as error:
+            if not self._said_unnoted:
+                _log.error("nothing leaves until the worker's log takes it: %s", error)
+            self._said_unnoted = True
+            return False
+        self._said_unnoted = False
+        return True
 
     def _answer(self) -> bool:
         """Publish replies; return whether all are on their way."""
         while (letter := self._shared.outbox.next_letter(self._letter)) is not None:
             if not self._flight.room:
                 return False
-            self._letter = letter.number
             publication = Publication(self._shared.topics.reply(letter.name), letter.payload, JSON)
+            if not self._noted(publication):
+                return False
+            self._letter = letter.number
             self._send(publication, f"the reply to {letter.name}", letter=letter)
         return True
 
@@ -248,7 +275,8 @@ class Delivery:
         deadline_s = self._clock.now_s() + FAREWELL_S
         last: int | None = None
         while (left_s := deadline_s - self._clock.now_s()) > 0:
-            if last is None and self._answer() and self._flight.room:
+            if last is None and self._flight.room and (self._answer() or self._said_unnoted):
+                self._noted(farewell)  # it has no word of the worker's in it
                 last = self._send(farewell, "the last state")
             self._step(left_s)
             self._draining.guarded(self._shared.ledger.settle)

@@ -71,7 +71,8 @@ class Draining:
 
     def ready(self) -> bool:
         """With an ingester, wait for what it said last: it comes before the answer to the birth."""
-        ready = self._shared.upkeep.usable and self._clock.now_s() >= self._ailing_until_s
+        upkeep = self._shared.upkeep
+        ready = upkeep.usable and upkeep.dated and self._clock.now_s() >= self._ailing_until_s
         return ready and (self.born or self._shared.ingester is None)
 
     def carry(self) -> None:
@@ -136,23 +137,41 @@ class Draining:
         now_at = self._clock.now_at()
         # Expiry goes over the wire in whole seconds: what has less than one left is not worth sending.
         batch = self._shared.spool.pending(room, after=self._cursor, alive_at=now_at + _SECOND)
-        self._more = len(batch) == room
         busy = self._flight.positions()  # after a rewind
-        for spooled in batch:
-            if spooled.position not in self._shared.ledger and spooled.position not in busy:
-                self._publish(spooled, now_at)
-            self._cursor = spooled.position
+        due = [
+            (spooled, _publication(spooled, now_at))
+            for spooled in batch
+            if spooled.position not in self._shared.ledger and spooled.position not in busy
+        ]
+        due = [
+            (spooled, publication)
+            for spooled, publication in due
+            if not self._kept_back(spooled, publication)
+        ]
+        self._shared.diary.leaving([publication for _, publication in due])
+        for spooled, publication in due:
+            self._send(publication, spooled.position)
+        if batch:
+            self._cursor = batch[-1].position
+        self._more = len(batch) == room
 
-    def _publish(self, spooled: Spooled, now_at: dt.datetime) -> None:
-        message = spooled.message
-        expiry_s: int | None = None
-        if message.expires_at is not None:
-            expiry_s = min(int((message.expires_at - now_at).total_seconds()), _EXPIRY_MAX_S)
-        publication = Publication(
-            message.topic,
-            message.payload,
-            message.content_type,
-            expiry_s=expiry_s,
-            user=(("event_id", message.event_id), ("seq", str(spooled.seq))),
-        )
-        self._send(publication, spooled.position)
+    def _kept_back(self, spooled: Spooled, publication: Publication) -> bool:
+        """Set aside a picture that the worker could not see."""
+        why = self._shared.diary.lacks(publication)
+        if why is not None:
+            self._shared.ledger.refuse(spooled.position, why)
+        return why is not None
+
+
+def _publication(spooled: Spooled, now_at: dt.datetime) -> Publication:
+    message = spooled.message
+    expiry_s: int | None = None
+    if message.expires_at is not None:
+        expiry_s = min(int((message.expires_at - now_at).total_seconds()), _EXPIRY_MAX_S)
+    return Publication(
+        message.topic,
+        message.payload,
+        message.content_type,
+        expiry_s=expiry_s,
+        user=(("event_id", message.event_id), ("seq", str(spooled.seq))),
+    )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edge.evidence.thumbnail import Jpeg
+from edge.evidence.sealing import Parcel
 from edge.policy.breaks import BreakBy
 from edge.policy.document import ObjectRule, PeopleRule
 from edge.policy.judge import Ended, Finding, Opened
@@ -63,7 +63,7 @@ def opened_record(
     stamp: Stamp,
     opens: OpenInfraction,
     verdict: Opened,
-    jpeg: Jpeg | None,
+    picture: Parcel | None,
     retain: dt.timedelta,
     serial: Serial,
 ) -> Record:
@@ -71,16 +71,26 @@ def opened_record(
     expires_at = stamp.now_at + retain
     thumbnail = None
     pictures: tuple[Outgoing, ...] = ()
-    if jpeg is not None:
+    if picture is not None:
         topic = origin.topics.thumb(stamp.event_id)
         thumbnail = ThumbnailRef(
             topic=topic,
-            media_type="image/jpeg",
-            bytes=len(jpeg.data),
-            sha256=jpeg.sha256,
+            media_type=picture.media_type,
+            bytes=len(picture.data),
+            sha256=picture.sha256,
             expires_at=timestamp(expires_at),
+            recipient=picture.recipient,
         )
-        pictures = (Outgoing(Kind.THUMBNAIL, topic, jpeg.data, "image/jpeg", stamp.event_id, expires_at),)
+        sent = Outgoing(
+            Kind.THUMBNAIL,
+            topic,
+            picture.data,
+            picture.media_type,
+            stamp.event_id,
+            expires_at,
+            unsettled=_unsettled(stamp),
+        )
+        pictures = (sent,)
     rule, finding = verdict.rule, verdict.finding
     data = OpenedData(
         **_look(origin, stamp, Rule(id=opens.rule_id, kind=opens.rule_kind), serial),
@@ -204,5 +214,9 @@ def _outgoing(origin: Origin, stamp: Stamp, event: Event, kind: Kind = Kind.EVEN
         encode(event),
         EVENT_CONTENT_TYPE,
         event.id,
-        unsettled=stamp.clock is ClockQuality.UNSYNCHRONISED,
+        unsettled=_unsettled(stamp),
     )
+
+
+def _unsettled(stamp: Stamp) -> bool:
+    return stamp.clock is ClockQuality.UNSYNCHRONISED

@@ -45,6 +45,12 @@ class Capture(enum.StrEnum):
     """The worker takes a break: the camera is closed."""
     BLOCKED = "blocked"
     """The camera is open and cannot see: covered, dark, moved."""
+    NOTICE = "notice"
+    """The worker has not accepted the notice: the camera is closed until then."""
+    LED_FAULT = "led-fault"
+    """The light that shows when the camera is open does not work: the camera is closed."""
+    REPAIR = "repair"
+    """The unit is under repair, or was tampered with: the camera is closed until somebody there says so."""
     CAMERA_FAULT = "camera-fault"
     """The camera does not open, or gives no picture."""
     STOPPED = "stopped"
@@ -84,6 +90,14 @@ class AlarmCode(enum.StrEnum):
     """The unit does not know the time."""
     INGESTER_SILENT = "ingester-silent"
     """Events are to be released by the ingester, and it acknowledges nothing."""
+    NO_INDICATOR = "no-indicator"
+    """The unit has no light of its own that shows when the camera is open."""
+    INDICATOR_FAILED = "indicator-failed"
+    """That light does not work: the camera stays closed."""
+    NO_BUTTON = "no-button"
+    """The unit has no break button, or one that cannot be read."""
+    LOG_UNWRITABLE = "log-unwritable"
+    """The worker's log cannot be written: nothing leaves the unit until it can."""
 
 
 class Alarm(Wire, frozen=True, kw_only=True):
@@ -130,11 +144,13 @@ class ThumbnailRef(Wire, frozen=True, kw_only=True):
     topic: Text
     """Where it is published."""
     media_type: Text
-    """`image/jpeg`."""
+    """`image/jpeg`; `application/vnd.deskwatch.sealed` where the policy names a recipient."""
     bytes: Positive
-    """Its size."""
+    """Its size, as published."""
     sha256: Sha256
-    """Of its bytes."""
+    """Of its bytes, as published."""
+    recipient: Text | None = None
+    """Id of the key that it is sealed to; none: it is not sealed."""
     expires_at: Timestamp
     """End of its retention: whoever has it deletes it then."""
 

@@ -8,8 +8,10 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edge.clock import Clock
+from edge.evidence.sealing import CannotSeal, Parcel, parcel
 from edge.evidence.thumbnail import Jpeg
 from edge.policy.breaks import BreakChange, Now
 from edge.policy.document import Policy
@@ -25,6 +27,7 @@ from edge.uplink.event_records import (
 )
 from edge.uplink.records import MessageTooLarge, OpenInfraction, Record, Serial, SpoolError
 from edge.uplink.wire import ClockQuality
+from edge.worklog.errors import LogUnwritable
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,18 @@ class Gap:
     """Where records were given up."""
 
     records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A record that is to be written, and what has to be done first."""
+
+    build: Build
+    first: Callable[[], object] | None = None
+    until_s: float = math.inf
+    """Until when, on the monotonic clock, its picture may be kept."""
+    bare: Build | None = None
+    """The same without its picture, for after that."""
 
 
 class Reporter:
@@ -59,19 +74,27 @@ class Reporter:
         synchronised: Callable[[], bool],
         clock: Clock,
         skip: Callable[[int], object] | None = None,
+        keep: Callable[[str, bytes, dt.datetime], object] | None = None,
     ) -> None:
+        """Write as `origin`, through `put`.
+
+        `keep` takes the worker's copy of a picture: its event's id, JPEG, and end. While it raises
+        LogUnwritable, the record waits.
+        """
         self._origin = origin
-        self._put, self._skip = put, skip
+        self._put, self._skip, self._keep = put, skip, keep
         self._chance = chance
         self._synchronised = synchronised
         self._clock = clock
         self._open: dict[str, OpenInfraction] = {}
-        self._waiting: deque[Build | Gap] = deque()
+        self._waiting: deque[Due | Gap] = deque()
         self._failing, self._kept_late = False, 0
         self._retry_due_s = -math.inf
         self.opened_count = 0
         self.given_up = 0
         """Records lost because too many waited."""
+        self.unsealed_count = 0
+        """Pictures that were to be sealed and could not be: they are gone, and their events went without."""
 
     @property
     def waiting(self) -> int:
@@ -84,19 +107,24 @@ class Reporter:
         return sum(each.records if isinstance(each, Gap) else 1 for each in self._waiting)
 
     def opened(self, verdict: Opened, jpeg: Jpeg | None, policy: Policy, now_at: dt.datetime) -> None:
-        """Write an opened infraction with its picture."""
+        """Write an opened infraction with its picture, which is sealed here: it waits for nobody open."""
         stamp = self._stamp(policy, now_at)
         retain = dt.timedelta(days=policy.thumbnail.retain_days)
+        picture = self._parcel(jpeg, policy, stamp.event_id)
+        keep = None
+        if jpeg is not None and picture is not None and self._keep is not None:
+            keep = partial(self._keep, stamp.event_id, jpeg.data, now_at + retain)
         rule = verdict.rule
         since_at = now_at - dt.timedelta(seconds=verdict.now_s - verdict.since_s)
         opens = OpenInfraction(stamp.event_id, rule.id, _kind(rule), since_at, now_at)
 
-        def build(serial: Serial) -> Record:
-            return opened_record(self._origin, stamp, opens, verdict, jpeg, retain, serial)
+        def build(picture: Parcel | None, serial: Serial) -> Record:
+            return opened_record(self._origin, stamp, opens, verdict, picture, retain, serial)
 
         self.opened_count += 1
         self._open[rule.id] = opens
-        self._write(build)
+        until_s = self._clock.now_s() + retain.total_seconds()
+        self._enqueue(Due(partial(build, picture), keep, until_s, partial(build, None)))
 
     def closed(self, verdict: Closed, policy: Policy, now_at: dt.datetime) -> None:
         """Write the end of an open infraction."""
@@ -129,6 +157,9 @@ class Reporter:
 
     def turn(self, now_s: float) -> None:
         """Try again to write what waits, at most every `RETRY_S`. To be called often."""
+        for place, due in enumerate(self._waiting):
+            if isinstance(due, Due) and due.bare is not None and now_s >= due.until_s:
+                self._waiting[place] = Due(due.bare)  # not even in memory is a picture kept for longer
         if self._waiting and now_s >= self._retry_due_s:
             self._retry_due_s = now_s + RETRY_S
             self.flush()
@@ -142,13 +173,15 @@ class Reporter:
                     if self._skip is not None:
                         self._skip(first.records)
                 else:
-                    self._put(first)
+                    if first.first is not None:
+                        first.first()
+                    self._put(first.build)
             except MessageTooLarge as error:
                 log.error("an event is lost: %s", error)
                 self.given_up += 1
                 self._waiting[0] = Gap(1)  # it stands in nobody's way
                 continue
-            except SpoolError as error:
+            except (SpoolError, LogUnwritable) as error:
                 if not self._failing:
                     log.error("the spool cannot take events, which wait in memory: %s", error)
                 self._failing = True
@@ -163,6 +196,17 @@ class Reporter:
             )
         self._failing, self._kept_late = False, 0
         return True
+
+    def _parcel(self, jpeg: Jpeg | None, policy: Policy, event_id: str) -> Parcel | None:
+        """Return the picture as it may leave; none where it should be sealed and cannot be."""
+        if jpeg is None:
+            return None
+        try:
+            return parcel(jpeg.data, policy.thumbnail.sealed_to, self._origin.topics.unit, event_id)
+        except CannotSeal as error:
+            log.error("an event goes without its picture: %s", error)
+            self.unsealed_count += 1
+            return None
 
     def _close(
         self,
@@ -180,10 +224,13 @@ class Reporter:
         self._write(build)
 
     def _write(self, build: Build) -> None:
+        self._enqueue(Due(build))
+
+    def _enqueue(self, due: Due) -> None:
         if self.waiting >= self.MAX_WAITING:
             self._give_up()
             return
-        self._waiting.append(build)
+        self._waiting.append(due)
         if not self._failing:
             self.flush()
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from edge.clock import Clock
+from edge.uplink.diary import Diary
 from edge.uplink.inbox import Inbox
 from edge.uplink.ingester import Ingester
 from edge.uplink.ledger import Ledger
@@ -27,3 +28,4 @@ class Shared:
     topics: Topics
     patience: Patience
     clock: Clock
+    diary: Diary

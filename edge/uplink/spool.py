@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from edge.policy.floor import RETAIN_MAX_DAYS
 from edge.uplink import books, gaps, schema
 from edge.uplink.database import Connection, count, counter, number
 from edge.uplink.messages import Lost
@@ -220,12 +221,16 @@ class Spool:
         """Delete what expired by `now_at`, and events that waited for `max_age_s`; return how many.
 
         Pictures go by whatever clock there is: one that runs ahead costs a picture, one never set must not
-        keep it. Events go by a `synchronised` one alone.
+        keep it. By a `synchronised` one also those go whose time was read on a clock that was wrong, where
+        nobody can tell by how much; and events.
         """
         now_s, max_age_s = now_at.timestamp(), self._max_age_s
 
         def work(db: Connection) -> int:
-            expired = self._remove(db, books.expired(db, now_s))
+            going = books.expired(db, now_s)
+            if synchronised:
+                going += books.undated(db) + books.beyond(db, now_s + RETAIN_MAX_DAYS * 86_400.0)
+            expired = self._remove(db, going)
             self._note_lost(db, expired, Lost.EXPIRED)
             if not synchronised or max_age_s is None:
                 return len(expired)
@@ -238,20 +243,41 @@ class Spool:
         self._file.tidy(now_at)
         return gone
 
-    def amend(self, fix: Callable[[bytes], bytes | None], shift: dt.timedelta) -> int:
+    def amend(self, fix: books.Fix) -> int:
         """Put right waiting events whose time was read on a clock that was not set; return how many.
 
-        `fix` returns the new payload, or None to leave it as it is; either way it is not asked again. `shift`
-        moves the expiry of the pictures of amended events.
+        Each is asked for once. Pictures expire with their events, and go where those cannot be put right.
         """
 
         def work(db: Connection) -> int:
-            unsettled = db.execute(
-                "SELECT position FROM outbound WHERE unsettled ORDER BY position"
-            ).fetchall()
-            return sum(books.amend(db, position, fix, shift.total_seconds()) for (position,) in unsettled)
+            amended = books.amend(db, fix)
+            self._note_lost(db, self._remove(db, books.undated(db)), Lost.EXPIRED)
+            return amended
 
-        return self._file.write(work)
+        amended = self._file.write(work)
+        self._file.wipe()
+        return amended
+
+    def last_picture(self) -> int:
+        """Return the position of the last picture that waits, 0 where none does."""
+        with self._file.reading() as db:
+            return max(books.pictures(db), default=0)
+
+    def drop_pictures(self, until: int) -> int:
+        """Delete the pictures up to a position, whose age cannot be known; return how many."""
+
+        def work(db: Connection) -> int:
+            gone = self._remove(db, books.pictures(db, until))
+            self._note_lost(db, gone, Lost.EXPIRED)
+            return len(gone)
+
+        dropped = self._file.write(work)
+        self._file.wipe()
+        return dropped
+
+    def forget_damaged(self, now_at: dt.datetime) -> None:
+        """Delete what is left of a damaged file that could not be mended for longer than pictures stay."""
+        self._file.forget_damaged(now_at)
 
     def refused(self, limit: int = 100) -> list[Refused]:
         """Return the oldest messages that were set aside."""

@@ -118,6 +118,10 @@ class SpoolFile:
         if now_at is not None:
             Aside(self.path).forget(now_at)
 
+    def forget_damaged(self, now_at: dt.datetime) -> None:
+        """Delete a file that waits to be salvaged, where all pictures in it are past their time."""
+        Aside(self.path).forget_unmended(now_at)
+
     def gone(self) -> bool:
         """Return whether the file, its log or its folder was deleted or replaced under us."""
         if self._closed:  # whoever is late has no business with it: it may be another's by now

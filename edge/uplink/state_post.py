@@ -21,6 +21,10 @@ class StatePost:
         """Return the birth, or a change."""
         return self._publication(state)
 
+    def bare(self, state: State) -> Publication:
+        """Return a change without a word of the worker's: what may leave when it cannot be noted."""
+        return self._publication(msgspec.structs.replace(state, reason=""))
+
     def will(self, state: State) -> Publication:
         """Return what the broker says of a unit that goes away without a word."""
         return self._gone(state, Capture.UNKNOWN, "connection lost")

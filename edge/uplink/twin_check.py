@@ -13,7 +13,6 @@ from edge.policy.document import (
     PolicyError,
     SchemaUnknown,
     check_labels,
-    check_sealing,
     parse_policy,
 )
 from edge.uplink.inbox import Refusal
@@ -43,7 +42,6 @@ class Checks:
             raise Refusal(RefusalCode.TOO_LARGE, "$", problem)
         try:
             policy = parse_policy(document)
-            check_sealing(policy)
             self._check_link(policy)
             check_labels(policy, self.labels)
         except PolicyError as error:

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from edge.clock import Clock
+from edge.uplink.clock_fix import UNKNOWN_BOOT
 from edge.uplink.ledger import Ledger
 from edge.uplink.messages import Alarm, AlarmCode
 from edge.uplink.records import LostRange, Record, Serial, SpoolCorrupt, SpoolError
@@ -17,6 +18,10 @@ COUNT_EVERY_S = 5.0
 """Dead letters, for the alarm."""
 MEND_EVERY_S = 10.0
 """How often a spool that could not be mended is tried again."""
+UNDATED_S = 600.0
+"""How long pictures of before this boot wait for a clock that is set."""
+_DATED = "boot-of-pictures"
+"""Name of the note that says for which boot the age of all pictures is known."""
 _MOST_RETRIED = 10_000
 _MAX_DETAIL_CHARS = 256
 
@@ -33,10 +38,19 @@ class Upkeep:
         clock: Clock,
         synchronised: Callable[[], bool],
         gap: Callable[[Serial, LostRange], Record] | None,
+        boot_id: str = "",
     ) -> None:
         """`gap` writes the record that tells of a loss; without it, none is told."""
         self.usable = True
         """Whether the spool can be used at all: it is not, while its file could not be mended."""
+        self.dated = False
+        """Whether the age of all pictures is known: until it is, nothing of the spool may leave."""
+        self._boot_id = "" if boot_id == UNKNOWN_BOOT else boot_id
+        self._left: int | None = None
+        """The last picture that was there before this run; None where that could not be looked up yet."""
+        with suppress(SpoolError):
+            self._left = spool.last_picture()
+        self._dated_by_s = clock.now_s() + UNDATED_S
         self.dead_letters = 0
         self._spool = spool
         self._ledger = ledger
@@ -65,6 +79,8 @@ class Upkeep:
                 if self._spool.damaged:
                     self.recover(SpoolCorrupt("somebody met damage in it"))
                     return
+            if not self.dated:
+                self._date(now_s)
             if now_s >= self._expire_due_s:
                 self._expire_due_s = now_s + EXPIRE_EVERY_S
                 self._expire()
@@ -171,6 +187,8 @@ class Upkeep:
             if str(error) != self._trouble:
                 _log.error("the spool cannot be mended, and is tried again: %s", error)
             self._trouble = str(error)
+            if self._synchronised():
+                self._spool.forget_damaged(self._clock.now_at())
             return
         self.usable = True
         self._gaps_noted = True
@@ -187,6 +205,27 @@ class Upkeep:
             if expired:
                 self._gaps_noted = True
                 _log.info("deleted %d messages at the end of their retention, not delivered", expired)
+
+    def _date(self, now_s: float) -> None:
+        """See to what a boot before this one left: a clock that is not set cannot tell how long ago that was.
+
+        After a month without power, a machine without a battery goes on where its clock stood.
+        """
+        with self.tolerating("pictures of before this boot cannot be seen to"):
+            noted = self._spool.noted(_DATED)
+            known = bool(self._boot_id) and noted == self._boot_id
+            if self._left is None:
+                self._left = self._spool.last_picture()
+            if self._left and not known and not self._synchronised():
+                if now_s < self._dated_by_s:
+                    return
+                dropped = self._spool.drop_pictures(self._left)
+                self._gaps_noted = True
+                _log.warning("deleted %d pictures: of before this boot, and the clock is not set", dropped)
+            self.dated = True
+            self._expire_due_s = now_s
+            if self._boot_id and not known:
+                self._spool.note(_DATED, self._boot_id)
 
 
 def _alarm(code: AlarmCode, detail: str) -> Alarm:

@@ -1,8 +1,6 @@
 """The model card: what a model file is, how to feed it, and how to read what it says."""
 
 import errno
-import re
-import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +8,7 @@ import msgspec
 
 from edge.border import read_bounded
 from edge.errors import EdgeError
+from edge.vision.personal import tells_of_a_person
 
 UNUSED = "???"
 """The label of a class id that the model never means."""
@@ -20,14 +19,6 @@ Level = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Triple = tuple[Level, Level, Level]
 _MAX_BYTES = 256_000
 _MIN_STD = 1e-6  # below, a float32 input may overflow
-
-# Privacy floor 7: whole words of a label, and stems that betray themselves inside any word.
-_PERSONAL_WORDS = re.compile(
-    "faces?|moods?|angry|anger|happy|happiness|sad|sadness|smiles?|smiling|crying|fear|disgust|surprised|"
-    "ages?|aged|adults?|child|children|baby|babies|teenagers?|elderly|young|old|"
-    "sex|man|men|woman|women|males?|females?|boys?|girls?|race|skin|iris|retina|gait|voice|pregnant|disability"
-)
-_PERSONAL_STEMS = re.compile("emotion|biometr|gender|facial|identit|ethnic|fingerprint")
 
 
 class ModelError(EdgeError):
@@ -190,7 +181,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise ValueError(f"threshold.labels: wanted names of `labels`, got {unknown}")
         if personal := [label for label in used if tells_of_a_person(label)]:
             raise CardRefused(
-                f"labels: wanted things and `person`, got {personal}: no faces, emotions or biometrics"
+                f"labels: wanted things and `person`, in Latin letters, got {personal}: "
+                "no faces, emotions or biometrics"
             )
 
     @property
@@ -201,13 +193,6 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     def threshold_of(self, label: str) -> float:
         """Return the least score of a detection of `label`, 0–1."""
         return self.threshold.labels.get(label, self.threshold.default)
-
-
-def tells_of_a_person(label: str) -> bool:
-    """Return whether a label speaks of a face, a feeling, an age, a gender, an identity or a body measure."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", label)).casefold()
-    words = re.findall(r"[^\W\d_]+", spaced)
-    return any(_PERSONAL_WORDS.fullmatch(word) or _PERSONAL_STEMS.search(word) for word in words)
 
 
 def load_card(path: Path) -> Card:

@@ -17,7 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge.clock import SystemClock
-from edge.evidence.thumbnail import Jpeg
+from edge.evidence.sealing import parcel
 from edge.policy.document import ObjectRule
 from edge.policy.judge import Answer, Finding, Opened
 from edge.uplink.carry import Uplink
@@ -47,7 +47,8 @@ def event(serial: Serial, picture_bytes: int = 0) -> Record:
     opens = OpenInfraction(stamp.event_id, "phone", "object", now_at, now_at)
     jpeg = None
     if picture_bytes:
-        jpeg = Jpeg(hashlib.shake_128(stamp.event_id.encode()).digest(picture_bytes), 480, 360)
+        picture = hashlib.shake_128(stamp.event_id.encode()).digest(picture_bytes)
+        jpeg = parcel(picture, None, ORIGIN.topics.unit, stamp.event_id)
     verdict = Opened(RULE, 0.0, 2.0, Finding(Answer.YES))
     record = opened_record(ORIGIN, stamp, opens, verdict, jpeg, dt.timedelta(days=20), serial)
     return Record(record.messages)  # ten thousand open infractions are nobody's

@@ -1,6 +1,7 @@
 """What every camera keeps, the real ones and the stand-ins alike."""
 
 import datetime as dt
+import gc
 import itertools
 import threading
 from pathlib import Path
@@ -154,3 +155,46 @@ def test_many_openings_leave_no_descriptor_and_no_thread_behind(rig):
         rig.camera.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
     assert threading.active_count() == threads
+
+
+def test_a_frame_goes_black_when_its_with_ends(rig):
+    rig.camera.open()
+    with rig.camera.frame(PATIENCE_S) as frame:
+        evidence = frame.evidence()
+        assert frame.pixels.any()
+        assert evidence.any()
+    assert not frame.pixels.any()
+    assert not evidence.any()
+    with pytest.raises(KeyError), rig.camera.frame(PATIENCE_S) as frame:
+        raise KeyError("body")
+    assert not frame.pixels.any()
+
+
+def test_no_buffer_holds_a_picture_once_the_camera_is_closed(rig):
+    """By every array that this process can find: the ones of stand-ins of drivers too."""
+    if rig.colour is None:
+        pytest.skip("no telling what is before a real camera")
+    red = np.array(rig.colour)
+
+    def pictures() -> int:
+        """Arrays that the collector knows, or that those or their like refer to, with red pixels."""
+        found = 0
+        seen = set()
+        for each in gc.get_objects():
+            for array in [each, *gc.get_referents(each)]:
+                if isinstance(array, np.ndarray) and array.ndim == 3 and id(array) not in seen:
+                    seen.add(id(array))
+                    middle = array[array.shape[0] // 2, array.shape[1] // 2]
+                    if middle.shape == (3,) and min(abs(middle[::way] - red).max() for way in (1, -1)) <= 6:
+                        found += 1
+        return found
+
+    gc.collect()
+    before = pictures()  # those of the scene that the stand-ins show
+    rig.camera.open()
+    for _ in range(3):
+        with rig.camera.frame(PATIENCE_S) as frame:
+            frame.evidence()
+            assert pictures() > before
+    rig.camera.close()
+    assert pictures() == before

@@ -84,12 +84,13 @@ def test_the_large_stream_is_touched_only_for_evidence_and_pixels_are_one_buffer
     assert list(driver.record).count("map main") == 1
 
 
-def test_evidence_outlives_its_frame_and_is_refused_after_it():
+def test_evidence_is_a_copy_that_ends_with_its_frame_and_is_refused_after_it():
     camera, _, _ = make(plain((220, 20, 30)))
     camera.open()
     with camera.frame(1.0) as frame:
         evidence = frame.evidence()
-    assert tuple(evidence[0, 0]) == (220, 20, 30)  # though the camera has scribbled over its buffer
+        assert tuple(evidence[0, 0]) == (220, 20, 30)
+    assert not evidence.any()  # no view of the camera's buffer, which it has scribbled over
     with pytest.raises(RuntimeError, match="inside the `with`"):
         frame.evidence()
 

@@ -36,7 +36,7 @@ def play(camera: ReplayCamera, most: int = 100_000) -> tuple[list[float], list[n
         while len(moments) < most:
             with camera.frame(60.0) as frame:
                 moments.append(frame.captured_s)
-                pictures.append(frame.pixels)
+                pictures.append(frame.pixels.copy())
     except EndOfFootage:
         pass
     return moments, pictures

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.capture.frame import Frame
-from edge.evidence.thumbnail import MOSAIC_BLOCKS, encode, keep_best, redact
+from edge.evidence.thumbnail import MOSAIC_BLOCKS, SHARP_SHARE, encode, keep_best, redact
 from edge.policy.document import Thumbnail
 from edge.policy.judge import Shot
 from edge.vision.types import Box
@@ -83,6 +83,8 @@ def test_a_sharp_box_shows_its_own_pixels_and_none_from_around_it(box, side_px):
     bright[pixels == 0] = 90
     shown, again = redact(pixels, (box,), side_px), redact(bright, (box,), side_px)
     white = (shown == 255).all(axis=2) & (again == 255).all(axis=2)
+    if box.area > SHARP_SHARE:
+        return  # it is mosaic, and may be white in whole blocks
     if (x1 - x0) * (y1 - y0) > 0 and max(pixels.shape) <= side_px * 3:
         assert white.sum() >= 1 or (x1 - x0) < 4 or (y1 - y0) < 4
     # The painted region is one colour: nothing bled in across its edge.
@@ -113,7 +115,7 @@ def test_a_close_crop_gets_no_finer_blocks():
     height, width = shown.shape[:2]
     colours = len(np.unique(shown.reshape(-1, 3), axis=0)) - (0.02 * 480 + 1) * (0.02 * 640 + 1)
     assert colours <= (height / block_px + 2) * (width / block_px + 2)
-    assert max(height, width) <= 640 / 3 + 1
+    assert max(height, width) <= 640 / 3 + 2
 
 
 @settings(max_examples=60, deadline=None)
@@ -159,13 +161,13 @@ def test_masked_polygons_are_black_in_the_thumbnail_even_inside_the_box():
     white = np.full((480, 640, 3), 255, np.uint8)
     mask = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
     album = keep_best(
-        {}, [Shot("phone", (Box(0.2, 0.2, 0.8, 0.8),), 0.9, first=True)], frame(white), [mask], SPEC
+        {}, [Shot("phone", (Box(0.3, 0.3, 0.7, 0.7),), 0.9, first=True)], frame(white), [mask], SPEC
     )
     shown = album["phone"].pixels
     middle = shown.shape[1] // 2
     assert shown[:, :middle].max() == 0
     # Right of it: white in the box; in the mosaic, at least where no block reaches into the mask.
-    assert shown[:, middle + shown.shape[1] // 10 :].min() == 255
+    assert shown[:, middle + shown.shape[1] // 7 :].min() == 255
     assert white.min() == 255  # the frame itself is not painted
 
 
@@ -205,13 +207,15 @@ def test_the_album_keeps_the_better_shot_and_nothing_of_the_frame():
 def test_a_phone_in_a_hand_is_sharp_and_the_face_is_not(shared):
     bgr = cv2.imread(str(shared / "photos" / "phone-in-hand.jpg"))
     rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-    # Fine detail, as the median absolute Laplacian, over the whole and over the mosaic's version of it.
-    sharp = redact(rgb, (Box(0, 0, 1, 1),), 480)
-    mosaic = redact(rgb, (), 480)
-    assert sharp.shape == mosaic.shape
+    # Fine detail, as the median absolute Laplacian, in a box and in the mosaic's version of it.
+    box = Box(0.3, 0.3, 0.73, 0.73)
+    sharp, mosaic = redact(rgb, (box,), 480), redact(rgb, (), 480)
+    assert sharp.shape == mosaic.shape  # three times the box is the whole frame
 
     def detail(picture):
-        return np.median(np.abs(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F)))
+        height, width = picture.shape[:2]
+        inside = picture[int(0.35 * height) : int(0.68 * height), int(0.35 * width) : int(0.68 * width)]
+        return np.median(np.abs(cv2.Laplacian(cv2.cvtColor(inside, cv2.COLOR_RGB2GRAY), cv2.CV_32F)))
 
     assert detail(sharp) >= 3
     assert detail(mosaic) == 0

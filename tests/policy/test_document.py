@@ -18,7 +18,6 @@ from edge.policy.document import (
     Spot,
     TamperRule,
     check_labels,
-    check_sealing,
     parse_policy,
     read_policy,
 )
@@ -138,7 +137,6 @@ def test_the_design_s_policy_is_taken_whole():
             "$.thumbnail.sharp_background",
             "wanted one of the keys max_bytes",
         ),
-        ("thumbnail.recipient", "", "$.thumbnail.recipient", "length >= 1"),
     ],
 )
 def test_each_mistake_is_named_with_its_path(path, value, where, says):
@@ -225,10 +223,33 @@ def test_an_empty_chair_has_more_patience_than_a_second_person():
     assert parse_policy(json.dumps(DESIGN).encode()).rules[4].hold_s == 120
 
 
-def test_a_policy_whose_pictures_are_to_be_sealed_is_whole_but_not_to_be_used_yet():
-    policy = parse_policy(changed("thumbnail.recipient", "key-1"))
-    assert policy.thumbnail.recipient == "key-1"
-    with pytest.raises(PolicyError, match="cannot seal pictures yet") as refused:
-        check_sealing(policy)
+KEY = "x25519:hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("key-1", "wanted x25519: and 43 characters of base64url"),
+        ("", "wanted x25519: and 43 characters of base64url"),
+        (KEY.replace("x25519", "ed25519"), "wanted x25519: and 43 characters of base64url"),
+        (KEY[:-1], "wanted x25519: and 43 characters of base64url"),
+        (KEY + "\n", "wanted x25519: and 43 characters of base64url"),
+        (KEY.replace("_", "/"), "wanted x25519: and 43 characters of base64url"),
+        (KEY[:-1] + "p", f"wanted the spelling {KEY}"),
+        ("x25519:" + 43 * "A", "a point of small order"),
+        ("x25519:AQ" + 41 * "A", "a point of small order"),
+        ("x25519:" + 42 * "_" + "8", "wanted a number below 2^255 - 19"),
+        (7, "wanted a text or nothing, got a whole number"),
+    ],
+)
+def test_a_recipient_that_nothing_can_be_sealed_to_is_refused_at_its_path(text, says):
+    with pytest.raises(PolicyError) as refused:
+        parse_policy(changed("thumbnail.recipient", text))
     assert refused.value.path == "$.thumbnail.recipient"
-    check_sealing(parse_policy(json.dumps(DESIGN).encode()))
+    assert says in refused.value.problem
+
+
+def test_a_policy_names_whom_its_pictures_are_sealed_to():
+    thumbnail = parse_policy(changed("thumbnail.recipient", KEY)).thumbnail
+    assert thumbnail.sealed_to.text == KEY
+    assert parse_policy(changed("thumbnail.max_bytes", 40_000)).thumbnail.sealed_to is None

@@ -72,6 +72,7 @@ def test_every_floor_holds_in_the_types_too_and_its_edge_is_allowed():
     """The table names what is bounded; the bound itself is where a policy is built."""
     assert {floor.path for floor in FLOORS} == {
         "$.thumbnail.retain_days",
+        "$.breaks",
         "$.breaks.max_s",
         "$.rules[*].labels",
     }
@@ -82,7 +83,7 @@ def test_every_floor_holds_in_the_types_too_and_its_edge_is_allowed():
 def test_a_floor_without_a_type_to_hold_it_is_found_in_the_whole_document():
     assert first_below(DESIGN) is None
     loose = {"rules": [{}, {"labels": ["person"]}], "thumbnail": {"retain_days": 21}}
-    assert first_below({"rules": loose["rules"]}) == ("$.rules[1].labels", FLOORS[2].says)
+    assert first_below({"rules": loose["rules"]}) == ("$.rules[1].labels", FLOORS[3].says)
     assert first_below(loose)[0] == "$.thumbnail.retain_days"
     for odd in (None, 7, [], {"rules": 7}, {"rules": {"labels": 1}}, {"thumbnail": [1]}):
         assert first_below(odd) is None

@@ -32,9 +32,11 @@ def unsettled(**changes):
 @given(monotonic_s=st.floats(0, 1e6), later_s=st.floats(0, 1e6))
 def test_the_event_is_as_long_ago_as_the_monotonic_clock_says(monotonic_s, later_s):
     was = unsettled(monotonic_s=round(monotonic_s, 3))
-    fixed = corrected(encode(was), "boot-1", SET_AT, monotonic_s + later_s)
-    assert fixed is not None
+    found = corrected(encode(was), "boot-1", SET_AT, monotonic_s + later_s)
+    assert found is not None
+    fixed, by = found
     read = decode_event(fixed)
+    assert abs(moment(was.time) + by - moment(read.time)) < dt.timedelta(milliseconds=2)
     assert abs((SET_AT - moment(read.time)).total_seconds() - later_s) < 0.01
     assert read.data.clock == "corrected"
     # What lies between the times of one event stays as it was.

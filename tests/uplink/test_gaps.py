@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from edge.uplink import books
+from edge.uplink import books, schema
 from edge.uplink.messages import GapData, GapEvent, Lost, decode_event, encode
 from edge.uplink.records import Kind, LostRange, Outgoing, Record, Serial
 from edge.uplink.spool import MAX_GAP_MESSAGES, Spool
@@ -212,14 +212,16 @@ def test_events_go_by_age_once_the_clock_is_known_to_be_right(tmp_path):
         put_event(spool)
         assert spool.expire(NOW + 1000 * DAY) == 0  # a clock that is not synchronised says nothing
         assert spool.expire(NOW, synchronised=True) == 0
-        with_picture(spool, NOW + 365 * DAY)
-        assert spool.expire(NOW + 30 * DAY, synchronised=True) == 0
+        with_picture(spool, NOW + 20 * DAY)
+        assert spool.expire(NOW + 19 * DAY, synchronised=True) == 0
+        assert spool.expire(NOW + 30 * DAY, synchronised=True) == 1  # the picture
         assert spool.expire(NOW + 60 * DAY, synchronised=True) == 1
-        assert waiting(spool) == [(2, "event"), (2, "thumbnail")]
-        assert spool.expire(NOW + 80 * DAY, synchronised=True) == 0
+        assert waiting(spool) == [(2, "event")]
+        assert spool.expire(NOW + 78 * DAY, synchronised=True) == 0
         assert spool.expire(NOW + 92 * DAY, synchronised=True) == 1
         assert spool.lost().events == 2
         assert noted(spool) == [
+            LostRange("thumbnail", spool.epoch, 2, 2, 1, Lost.EXPIRED),
             LostRange("event", spool.epoch, 1, 1, 1, Lost.TOO_OLD),
             LostRange("event", spool.epoch, 2, 2, None, Lost.TOO_OLD),  # it was given: it may have come
         ]
@@ -282,8 +284,8 @@ def unsettled_record(serial: Serial, payload: bytes) -> Record:
 
 
 def test_a_clock_that_is_set_puts_right_what_waits(tmp_path):
-    def fix(payload: bytes) -> bytes | None:
-        return payload + b" put right" if payload == b"this boot" else None
+    def fix(payload: bytes) -> tuple[bytes, dt.timedelta] | None:
+        return (payload + b" put right", 10 * DAY) if payload == b"this boot" else None
 
     with Spool.open(tmp_path / "spool.db") as spool:
         spool.put(lambda serial: unsettled_record(serial, b"this boot"))
@@ -291,7 +293,7 @@ def test_a_clock_that_is_set_puts_right_what_waits(tmp_path):
         with_picture(spool)
     with Spool.open(tmp_path / "spool.db") as spool:
         used_bytes = spool.depth().used_bytes
-        assert spool.amend(fix, 10 * DAY) == 1
+        assert spool.amend(fix) == 1
         got = spool.pending(9, alive_at=NOW - DAY)
         assert [s.message.payload for s in got if s.message.kind is Kind.EVENT][:2] == [
             b"this boot put right",
@@ -299,11 +301,14 @@ def test_a_clock_that_is_set_puts_right_what_waits(tmp_path):
         ]
         assert not any(s.message.unsettled for s in got)
         expiries = [s.message.expires_at for s in got if s.message.kind is Kind.THUMBNAIL]
-        assert expiries == [NOW + 10 * DAY, NOW, NOW + DAY]
-        assert spool.depth().used_bytes == used_bytes + len(" put right")
-        assert spool.amend(fix, DAY) == 0
+        assert expiries == [NOW + 10 * DAY, NOW + DAY]  # nobody can tell how old the other is
+        assert noted(spool) == [LostRange("thumbnail", spool.epoch, 2, 2, None, Lost.EXPIRED)]
+        gone_bytes = schema.size_bytes(thumb_message(Serial(spool.epoch, 2)))
+        noted_bytes = schema.ROW_BYTES
+        assert spool.depth().used_bytes == used_bytes + len(" put right") - gone_bytes + noted_bytes
+        assert spool.amend(fix) == 0
         spool.release([s.position for s in got])
-        assert spool.depth().used_bytes == 0
+        assert spool.depth().used_bytes == noted_bytes
 
 
 def test_a_command_is_known_until_it_expires(tmp_path):

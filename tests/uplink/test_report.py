@@ -1,13 +1,16 @@
 """From verdicts to records: what an event says, and what happens when the spool cannot take it."""
 
 import datetime as dt
+import hashlib
 import random
 
+import msgspec
 import pytest
 
 from edge.clock import SteppedClock
+from edge.evidence.sealing import SEALED_MEDIA_TYPE, new_private_key, open_sealed
 from edge.evidence.thumbnail import Jpeg
-from edge.policy.document import Continuous, ObjectRule, PeopleRule, Policy, Shift, TamperRule
+from edge.policy.document import Continuous, ObjectRule, PeopleRule, Policy, Shift, TamperRule, Thumbnail
 from edge.policy.judge import Answer, Closed, Ended, Finding, Opened
 from edge.uplink.event_records import Origin
 from edge.uplink.messages import Model, decode_event
@@ -31,6 +34,12 @@ POLICY = Policy(
     watch=Continuous(),
     rules=(PHONE, EXTRA, BLOCKED),
 )
+
+
+def sealed_to(key):
+    return msgspec.structs.replace(POLICY, thumbnail=Thumbnail(recipient=key.recipient.text))
+
+
 JPEG = Jpeg(b"\xff\xd8picture", 4, 3)
 
 
@@ -88,6 +97,39 @@ def test_an_opened_event_says_what_was_seen_since_when(reporter, shelf):
     assert picture.topic.endswith(f"/thumb/{event.id}")
     assert picture.expires_at == NOON + dt.timedelta(days=20)
     assert event.data.thumbnail.sha256 == JPEG.sha256
+
+
+def test_a_picture_is_sealed_before_it_reaches_the_spool(reporter, shelf):
+    key = new_private_key()
+    reporter.opened(opened(), JPEG, sealed_to(key), NOON)
+    (event,) = shelf.events
+    told, (_, sent) = event.data.thumbnail, shelf.records[0].messages
+    assert (told.media_type, told.recipient) == (sent.content_type, key.kid) == (SEALED_MEDIA_TYPE, key.kid)
+    assert told.sha256 == hashlib.sha256(sent.payload).hexdigest()
+    assert told.bytes == len(sent.payload)
+    assert JPEG.data not in sent.payload
+    assert open_sealed(sent.payload, [key], "cam-1", event.id) == JPEG.data
+
+
+def test_what_waits_for_a_full_spool_is_sealed_already(reporter, shelf, monkeypatch):
+    key = new_private_key()
+    shelf.full = True
+    reporter.opened(opened(), JPEG, sealed_to(key), NOON)
+    monkeypatch.setattr("edge.uplink.report.parcel", None)  # it would fail, were it called now
+    shelf.full = False
+    assert reporter.flush()
+    (event,) = shelf.events
+    assert open_sealed(shelf.records[0].messages[1].payload, [key], "cam-1", event.id) == JPEG.data
+
+
+def test_a_picture_that_cannot_be_sealed_is_not_sent_at_all(reporter, shelf, monkeypatch, caplog):
+    monkeypatch.setattr("edge.evidence.sealing._suite", lambda: 1 / 0)
+    reporter.opened(opened(), JPEG, sealed_to(new_private_key()), NOON)
+    (event,) = shelf.events
+    assert (event.data.thumbnail, len(shelf.records[0].messages), reporter.unsealed_count) == (None, 1, 1)
+    assert "an event goes without its picture" in caplog.text
+    reporter.opened(opened(), JPEG, POLICY, NOON)  # one that need not be sealed is no matter
+    assert shelf.records[1].messages[1].payload == JPEG.data
 
 
 def test_a_people_event_says_how_many_and_not_where(reporter, shelf):

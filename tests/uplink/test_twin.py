@@ -250,6 +250,7 @@ RULE = {"id": "phone", "kind": "object"}
         (document(5, led=False), "below-floor", "$.led"),
         (document(5, broker={"host": "h", "port": 1883}), "below-floor", "$.broker.tls"),
         (document(5, thumbnail={"recipient": "key-1"}), "invalid", "$.thumbnail.recipient"),
+        (document(5, thumbnail={"recipient": f"x25519:{43 * 'A'}"}), "invalid", "$.thumbnail.recipient"),
         (document(5, rules=[{**RULE, "labels": ["drone"]}]), "unserved-label", "$.rules[0].labels[0]"),
         (document(5, unit="unit-2"), "other-unit", "$.unit"),
         (document(5, expires_at="2026-03-04T05:06:07Z"), "expired", "$.expires_at"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.vision.card import CardInvalid, CardMissing, CardRefused, ModelError, load_card, tells_of_a_person
+from edge.vision.card import CardInvalid, CardMissing, CardRefused, ModelError, load_card
 from edge.vision.model_file import (
     DEFAULT_CARD,
     ModelHashWrong,
@@ -235,11 +235,6 @@ def test_a_card_that_tells_of_a_person_is_refused(tmp_path, label):
     with pytest.raises(CardRefused, match=re.escape(label)) as caught:
         load_card(path)
     assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("label", ["person", "teddy bear", "surfboard", "hair drier", "orange", "mouse"])
-def test_things_are_not_personal(label):
-    assert not tells_of_a_person(label)
 
 
 def test_a_missing_card_says_which_there_are(tmp_path, monkeypatch):

@@ -1,0 +1,255 @@
+"""What stands in the worker's log, in words for the worker: no codes, no jargon, nothing left out."""
+
+import datetime as dt
+import enum
+from collections.abc import Callable, Mapping
+from typing import assert_never
+
+from edge.logbook import figures
+from edge.policy.breaks import BreakBy
+from edge.policy.judge import Ended
+from edge.story import printable
+from edge.uplink.command_messages import (
+    BreakResult,
+    DiagnoseResult,
+    IdentifyResult,
+    ReloadResult,
+    Reply,
+    ResumeResult,
+    SpotCheckResult,
+    decode_reply,
+)
+from edge.uplink.messages import Capture, Event, Lost, OpenedEvent, State, decode_event, decode_state
+from edge.uplink.twin_messages import Phase, Reported, decode_reported
+from edge.uplink.wire import InvalidMessage
+from edge.worklog.entries import Here, Sent
+
+CAMERA = "camera"
+"""`what` of a note that tells what the camera began to do: its text is a `Capture`, or `Capture: reason`."""
+Message = Event | State | Reply | Reported
+_DECODERS: dict[str, Callable[[bytes], Message]] = {
+    "event": decode_event,
+    "state": decode_state,
+    "config/reported": decode_reported,
+}
+
+
+class Mode(enum.StrEnum):
+    """What the camera did for a while, as a worker would put it."""
+
+    WATCHING = "watching"
+    BREAK = "break"
+    BETWEEN = "between"
+    """Closed until the next spot check."""
+    CLOSED = "closed"
+    FAULT = "fault"
+    """Closed, or blind, for a reason that somebody should see to."""
+    UNKNOWN = "unknown"
+    """Nothing stands in the log that could tell."""
+
+
+MODES = {
+    Mode.WATCHING: "watching",
+    Mode.BREAK: "break, camera closed",
+    Mode.BETWEEN: "between spot checks, camera closed",
+    Mode.CLOSED: "camera closed",
+    Mode.FAULT: "not watching, needs attention",
+    Mode.UNKNOWN: "not known",
+}
+CAPTURES = {
+    Capture.STARTING: (Mode.CLOSED, "the unit was starting"),
+    Capture.WATCHING: (Mode.WATCHING, "the camera was open"),
+    Capture.BETWEEN_CHECKS: (Mode.BETWEEN, "between two spot checks"),
+    Capture.OFF_SHIFT: (Mode.CLOSED, "outside your shift"),
+    Capture.BREAK: (Mode.BREAK, "you were on a break"),
+    Capture.BLOCKED: (Mode.WATCHING, "the camera was open, but could not see"),
+    Capture.NOTICE: (Mode.CLOSED, "you had not accepted the notice"),
+    Capture.LED_FAULT: (Mode.FAULT, "closed, because the light did not work"),
+    Capture.REPAIR: (Mode.FAULT, "closed for a repair"),
+    Capture.CAMERA_FAULT: (Mode.FAULT, "the camera did not work"),
+    Capture.STOPPED: (Mode.CLOSED, "the unit was stopped"),
+    Capture.UNKNOWN: (Mode.UNKNOWN, "nothing was written"),
+}
+_ENDED = {
+    Ended.ENDED: "it was no longer seen",
+    Ended.LOST_SIGHT: "the unit could no longer tell",
+    Ended.OFF_SHIFT: "your shift ended",
+    Ended.NOT_ALLOWED: "the camera had to close",
+    Ended.POLICY_CHANGED: "new rules took force",
+    Ended.STOPPED: "the unit was stopped",
+    Ended.RESTARTED: "the unit restarted; it may have lasted longer",
+}
+_BY = {
+    BreakBy.BUTTON: "at the button",
+    BreakBy.COMMAND: "by a command from afar",
+    BreakBy.LOCAL: "at the unit's command line",
+    BreakBy.TIME: "by itself, its time was up",
+}
+_LOST = {
+    Lost.SPOOL_FULL: "too much was waiting to be sent",
+    Lost.DISK_FULL: "the unit's disk was full",
+    Lost.TOO_OLD: "it had waited too long",
+    Lost.EXPIRED: "the time for which pictures are kept was over",
+    Lost.REFUSED: "the other end would not have it",
+    Lost.RELEASED: "it had been handed over earlier already, or will not come",
+    Lost.CORRUPT: "what waited on the disk was damaged",
+}
+_ASKED = {
+    "spot-check": "asked to look at once",
+    "break": "told to begin a break",
+    "resume": "told to end the break",
+    "diagnose": "asked how the unit is",
+    "identify": "asked to blink its light",
+    "reload": "told to read its settings again",
+}
+CAUSES = {
+    "covered": "covered or dark",
+    "defocused": "out of focus",
+    "moved": "moved",
+    "frozen": "always the same picture",
+}
+_GONE = {
+    "expired": "the time for which pictures are kept was over",
+    "no-room": "newer pictures needed the room",
+}
+_KINDS = {
+    "began": "beginning",
+    "sent": "message that was sent",
+    "command": "command",
+    "policy-took": "change of the rules",
+    "here": "thing done at the unit",
+    "pruned": "note of older ones",
+    "pictures-gone": "note of deleted pictures",
+}
+
+
+def message_of(sent: Sent) -> Message | None:
+    """Return the message that was sent; None where it is a picture, or none that this firmware knows."""
+    if sent.payload is None:
+        return None
+    decode = decode_reply if sent.topic.startswith("reply/") else _DECODERS.get(sent.topic)
+    if decode is None:
+        return None
+    try:
+        return decode(sent.payload.encode("utf-8", "surrogatepass"))
+    except InvalidMessage:
+        return None
+
+
+def camera_note(here: Here) -> tuple[Capture, str] | None:
+    """Return what the camera began to do, and why, where a note of the unit to its log alone says so."""
+    word, _, reason = here.text.partition(": ")
+    return (Capture(word), reason) if here.what == CAMERA and word in set(Capture) else None
+
+
+def seen(event: OpenedEvent) -> str:
+    """Return what an infraction says that was seen."""
+    data = event.data
+    labels = printable(", ".join(data.labels))
+    match data.rule.kind:
+        case "people":
+            return f"{people(data.people)} seen" if data.people else "Nobody seen at the desk"
+        case "activity":
+            return "The workstation was not used"
+        case "tamper":
+            causes = ", ".join(CAUSES.get(label, printable(label)) for label in data.labels)
+            return f"The camera could not see: {causes}" if causes else "The camera could not see"
+        case _:
+            return f"{labels[:1].upper()}{labels[1:]} seen" if labels else "Something was seen"
+
+
+def people(count: int | None) -> str:
+    """Return a count of people."""
+    return "1 person" if count == 1 else f"{count} people"
+
+
+def ended(reason: Ended) -> str:
+    """Return why an infraction closed."""
+    return _ENDED[reason]
+
+
+def by_whom(by: BreakBy) -> str:
+    """Return by whom a break was started or ended."""
+    return _BY[by]
+
+
+def lost(reason: Lost) -> str:
+    """Return why something will never come."""
+    return _LOST[reason]
+
+
+def gone(why: str) -> str:
+    """Return why pictures were deleted."""
+    return _GONE.get(why, printable(why))
+
+
+def kinds(counts: Mapping[str, int]) -> str:
+    """Return how many entries of each kind there were."""
+    said = []
+    for kind, count in counts.items():
+        one = _KINDS.get(kind, printable(kind))
+        noun, of, rest = one.partition(" ")
+        said.append(f"{count:,} {noun if count == 1 else noun + 's'}{of}{_agree(rest, count)}")
+    return ", ".join(said)
+
+
+def _agree(rest: str, count: int) -> str:
+    return rest if count == 1 else rest.replace("that was", "that were")
+
+
+def asked(name: str) -> str:
+    """Return what somebody wanted of the unit from afar."""
+    return f"The unit was {_ASKED.get(name, f'asked for “{printable(name)}”')}"
+
+
+def answered(reply: Reply, zone: dt.tzinfo) -> str:
+    """Return what the unit replied."""
+    if reply.error is not None:
+        return f"It refused: {printable(reply.error.problem)} ({printable(reply.error.code)})"
+    match reply.result:
+        case None:
+            said = "nothing"
+        case SpotCheckResult(blind=blind) if blind:
+            said = f"it could not see ({printable(', '.join(blind))})"
+        case SpotCheckResult(seen=found):
+            counted = ", ".join(f"{one.count} × {printable(one.label)}" for one in found)
+            said = f"it saw {counted or 'nothing that the rules name'}. No picture was sent"
+        case BreakResult(ends_at=ends_at):
+            said = f"on a break until {figures.clock(ends_at, zone)} at the latest"
+        case ResumeResult(lasted_s=lasted_s):
+            said = f"the break had lasted {figures.span(lasted_s)}"
+        case DiagnoseResult(facts=facts):
+            said = f"{figures.number(len(facts), 'fact')} about itself"
+        case IdentifyResult(for_s=for_s):
+            said = f"it blinks for {figures.span(for_s)}"
+        case ReloadResult():
+            said = "it starts over with them"
+        case _:
+            assert_never(reply.result)
+    return f"It answered: {said}"
+
+
+def reported(said: Reported) -> str:
+    """Return what the unit told of the rules that were sent to it."""
+    version = f" (version {said.desired.version})" if said.desired else ""
+    why = f": {printable(said.error.problem)}" if said.error else ""
+    match said.phase:
+        case Phase.NONE:
+            return "The unit said that it was sent no rules, and follows its own"
+        case Phase.TRIAL:
+            return f"The unit said that it tries the new rules{version}"
+        case Phase.CONFIRMED:
+            return f"The unit said that the new rules{version} work"
+        case Phase.REFUSED:
+            return f"Rules that were sent to the unit{version} were refused and changed nothing{why}"
+        case Phase.ROLLED_BACK:
+            return f"The unit went back to the rules before, the new ones{version} failed{why}"
+        case _:
+            assert_never(said.phase)
+
+
+def state(said: State) -> str:
+    """Return what the camera did when the unit told its state."""
+    reason = f" ({printable(said.reason)})" if said.reason else ""
+    alarms = "".join(f"; to be seen to: {alarm.code}" for alarm in said.alarms)
+    return f"{CAPTURES[said.capture][1]}{reason}{alarms}"

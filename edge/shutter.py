@@ -1,0 +1,97 @@
+"""The one owner of the camera: it is open only while the gate says so, and only under a light that is on."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from edge.capture.frame import Camera, CameraStalled, Frame
+from edge.device.indicator import Indicator, NoIndicator
+from edge.policy.gate import START, Act, Closed, Conditions, GateState, Lit, Open, forbidden, step
+from edge.policy.schedule import Off
+
+log = logging.getLogger(__name__)
+
+
+class Shutter:
+    """Does what the gate's steps say. Nobody else may hold the camera; for the watch's thread alone."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        *,
+        indicator: Indicator | None = None,
+        accepted: Callable[[], bool] = lambda: True,
+        repair: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """Ask before every frame whether the notice is `accepted`, and why the unit is blocked for `repair`.
+
+        Footage that somebody replays needs neither.
+        """
+        self._camera, self._indicator = camera, indicator or NoIndicator()
+        self._accepted, self._repair = accepted, repair
+        self._state: GateState = START
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the camera may be giving frames."""
+        return isinstance(self._state, Open)
+
+    @property
+    def why(self) -> str:
+        """What somebody has to see to, in words, where that keeps the camera closed."""
+        match self._state:
+            case Closed(why=Off.REPAIR):
+                return self._repair() or ""
+            case Closed(why=Off.LED):
+                return self._indicator.trouble() or "the light did not work when it was tried"
+            case _:
+                return ""
+
+    def turn(self, scheduled: Off | None, break_left_s: float | None = None) -> Off | None:
+        """Open or close the camera; return why it is closed, None where it is open.
+
+        `scheduled`: why shift, policy, break or spot checks have it closed. Raises what `Camera.open` does.
+        """
+        self._step(self._conditions(scheduled, break_left_s))
+        if isinstance(self._state, Lit):
+            self._step(self._conditions(scheduled, break_left_s))  # now that the light is on
+        return self._state.why if isinstance(self._state, Closed) else None
+
+    def called_off(self) -> bool:
+        """Return whether something forbids, since the last turn, what the camera sees now."""
+        return forbidden(self._conditions(None, None)) is not None
+
+    def frame(self, timeout_s: float) -> AbstractContextManager[Frame]:
+        """Give the newest frame, as the camera does. Raises CameraStalled too where it is not open."""
+        if not self.is_open:
+            raise CameraStalled("wanted an open camera, got one that the gate keeps closed")
+        return self._camera.frame(timeout_s)
+
+    def fail(self) -> None:
+        """Close a camera that failed; the next turn tries it again."""
+        self._step(Conditions(None, self._accepted(), repair=self._repair(), fault=True))
+
+    def close(self) -> None:
+        """Close the camera: the watch ends, or begins anew."""
+        self._step(Conditions(Off.BETWEEN_CHECKS, accepted=True))
+
+    def _conditions(self, scheduled: Off | None, break_left_s: float | None) -> Conditions:
+        return Conditions(
+            scheduled,
+            self._accepted(),
+            led=self._indicator.trouble(),
+            repair=self._repair(),
+            break_left_s=break_left_s,
+        )
+
+    def _step(self, conditions: Conditions) -> None:
+        state, actions = step(self._state, conditions)
+        for action in actions:
+            if action is Act.OPEN:
+                self._state = state  # first: one that fails half-way has to be closed
+                self._camera.open()
+            elif action is Act.CLOSE:
+                self._camera.close()
+            else:
+                self._indicator.show(action)
+        self._state = state

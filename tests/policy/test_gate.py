@@ -1,0 +1,114 @@
+"""The gate's steps: what may open the camera, in which order with the light, and what the light says."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.policy.gate import (
+    START,
+    Act,
+    Closed,
+    Conditions,
+    Lit,
+    Open,
+    Signal,
+    forbidden,
+    step,
+)
+from edge.policy.schedule import Off
+
+FREE = Conditions(None, accepted=True)
+SCHEDULED = [
+    Off.OFF_SHIFT,
+    Off.BETWEEN_CHECKS,
+    Off.BREAK,
+    Off.POLICY_EXPIRED,
+    Off.POLICY_NOT_YET,
+]
+
+conditions = st.builds(
+    Conditions,
+    st.sampled_from([None, *SCHEDULED]),
+    accepted=st.booleans(),
+    led=st.sampled_from([None, "a short"]),
+    repair=st.sampled_from([None, "the log was changed"]),
+    break_left_s=st.sampled_from([None, 10.0, 30.0, 31.0]),
+    fault=st.booleans(),
+)
+
+
+def allowed(now):
+    return now == dataclasses.replace(FREE, break_left_s=now.break_left_s)
+
+
+@given(st.lists(conditions, max_size=60))
+def test_whatever_comes_the_camera_opens_under_a_light_and_closes_before_it_goes_out(seen):
+    state, light, camera_open = START, Signal.OFF, False
+    for now in seen:
+        state, actions = step(state, now)
+        for action in actions:
+            if action is Act.OPEN:
+                assert light is Signal.WATCHING
+                assert allowed(now)
+                camera_open = True
+            elif action is Act.CLOSE:
+                assert camera_open
+                camera_open = False
+            else:
+                assert not camera_open  # it neither goes on late nor off early
+                light = action
+        assert camera_open == isinstance(state, Open)
+        assert allowed(now) or not camera_open
+        assert (light is Signal.WATCHING) == (not isinstance(state, Closed))
+
+
+@given(conditions)
+def test_it_is_open_two_steps_after_nothing_forbids_it(before):
+    state, _ = step(START, before)
+    for _ in range(2):
+        state, _ = step(state, FREE)
+    assert state == Open()
+    assert step(state, FREE) == (Open(), ())
+
+
+@pytest.mark.parametrize(
+    ("change", "why", "signal"),
+    [
+        ({"scheduled": Off.OFF_SHIFT}, Off.OFF_SHIFT, Signal.OFF),
+        ({"scheduled": Off.BETWEEN_CHECKS}, Off.BETWEEN_CHECKS, Signal.OFF),
+        ({"scheduled": Off.POLICY_EXPIRED}, Off.POLICY_EXPIRED, Signal.OFF),
+        ({"scheduled": Off.POLICY_NOT_YET}, Off.POLICY_NOT_YET, Signal.OFF),
+        ({"scheduled": Off.BREAK, "break_left_s": 600.0}, Off.BREAK, Signal.BREAK),
+        ({"scheduled": Off.BREAK, "break_left_s": 30.0}, Off.BREAK, Signal.BREAK_ENDS),
+        ({"accepted": False}, Off.NOTICE, Signal.NOTICE),
+        ({"led": "a short"}, Off.LED, Signal.FAULT),
+        ({"repair": "the box is open"}, Off.REPAIR, Signal.FAULT),
+        ({"fault": True}, None, Signal.FAULT),
+    ],
+)
+@pytest.mark.parametrize("state", [START, Lit(), Open()])
+def test_each_off_has_its_reason_and_its_light(state, change, why, signal):
+    after, actions = step(state, dataclasses.replace(FREE, **change))
+    assert after == Closed(why)
+    assert actions == ((Act.CLOSE, signal) if state == Open() else (signal,))
+
+
+def test_every_reason_there_is_can_come_from_the_gate():
+    reasons = {forbidden(dataclasses.replace(FREE, scheduled=off)) for off in SCHEDULED}
+    reasons |= {
+        forbidden(dataclasses.replace(FREE, **change))
+        for change in ({"accepted": False}, {"led": "a short"}, {"repair": "open"})
+    }
+    assert reasons == set(Off)
+
+
+def test_of_several_reasons_the_worker_reads_the_one_to_act_on():
+    everything = Conditions(Off.BREAK, accepted=False, led="a short", repair="open")
+    assert forbidden(everything) is Off.BREAK
+    assert forbidden(dataclasses.replace(everything, scheduled=Off.OFF_SHIFT)) is Off.REPAIR
+    assert forbidden(dataclasses.replace(everything, scheduled=Off.OFF_SHIFT, repair=None)) is Off.NOTICE
+    off = dataclasses.replace(everything, scheduled=Off.OFF_SHIFT, repair=None, accepted=True)
+    assert forbidden(off) is Off.OFF_SHIFT
+    assert forbidden(dataclasses.replace(off, scheduled=None)) is Off.LED
