@@ -18,7 +18,7 @@ TURNS = 20_000
 
 
 class _Lamp:
-    """A lamp without pins: what reading a pin costs comes on top, about 10 µs on a Pi's GPIO."""
+    """A lamp without pins: what reading a real one costs comes on top."""
 
     def __init__(self) -> None:
         self._lit = False
