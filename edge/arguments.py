@@ -1,14 +1,12 @@
 """What may be typed behind `deskwatch`. Each command names its action; `cli.py` has the actions."""
 
 import argparse
-import datetime as dt
-import math
 import sys
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from edge import __version__, operator_arguments
+from edge import __version__, operator_arguments, typed
 from edge.output import put
 from edge.vision.model_file import DEFAULT_CARD
 
@@ -56,13 +54,13 @@ def make_parser() -> argparse.ArgumentParser:
     _bench(commands)
     _policy(_group(commands, "policy", "check a policy document"))
     _model(_group(commands, "model", "check or fetch a model"))
-    _operator(_group(commands, "operator", "the other end: sign and push policies, watch a fleet"))
+    _operator(_group(commands, "operator", "the other end: keys, policies, a fleet, its events and pictures"))
     return parser
 
 
 def _demo(commands: "_Commands[_Parser]") -> None:
     demo = _command(commands, "demo", "see it work: a clip, a broker, and what arrives there")
-    demo.add_argument("--for", dest="for_s", type=_seconds, metavar="S", help="stop after S seconds")
+    demo.add_argument("--for", dest="for_s", type=typed.seconds, metavar="S", help="stop after S seconds")
     demo.add_argument(
         "--source",
         type=Path,
@@ -91,27 +89,15 @@ def _at_unit(commands: "_Commands[_Parser]") -> None:
     word.add_argument("--withdraw", action="store_true", help="take that back: nothing is captured any more")
     repair = _command(commands, "repair", "keep the camera closed until a repair is done")
     which = repair.add_mutually_exclusive_group(required=True)
-    which.add_argument("--reason", type=_words, metavar="TEXT", help="begin one, for this reason")
+    which.add_argument("--reason", type=typed.words, metavar="TEXT", help="begin one, for this reason")
     which.add_argument("--done", action="store_true", help="it is done")
     for parser in (take, resume, notice, repair):
-        parser.add_argument(
-            "--config",
-            type=Path,
-            default=Path("/etc/deskwatch/unit.toml"),
-            metavar="unit.toml",
-            help="of the unit that runs here (%(default)s)",
-        )
+        _config_option(parser, "of the unit that runs here (%(default)s)")
 
 
 def _log(commands: "_Commands[_Parser]") -> None:
     log = _command(commands, "log", "what this unit saw and sent: the worker's own log")
-    log.add_argument(
-        "--config",
-        type=Path,
-        default=Path("/etc/deskwatch/unit.toml"),
-        metavar="unit.toml",
-        help="of the unit whose log it is (%(default)s)",
-    )
+    _config_option(log, "of the unit whose log it is (%(default)s)")
     form = log.add_mutually_exclusive_group()
     form.add_argument("--verify", action="store_true", help="say only whether it is whole")
     form.add_argument("--html", type=Path, metavar="FILE", help="save it as a page, pictures included")
@@ -130,14 +116,14 @@ def _replay(commands: "_Commands[_Parser]") -> None:
     _policy_option(replay)
     replay.add_argument("--out", type=Path, metavar="FOLDER", help="save thumbnails there")
     at_help = "when the footage begins, ISO 8601 (now, or the next shift)"
-    replay.add_argument("--at", type=_moment, metavar="TIME", help=at_help)
+    replay.add_argument("--at", type=typed.moment, metavar="TIME", help=at_help)
     replay.add_argument(
-        "--hold", type=_seconds, default=5.0, metavar="S", help="show an image so long (%(default)s)"
+        "--hold", type=typed.seconds, default=5.0, metavar="S", help="show an image so long (%(default)s)"
     )
     replay.add_argument(
         "--break",
         dest="breaks",
-        type=_span,
+        type=typed.span,
         action="append",
         default=[],
         metavar="START-END",
@@ -163,13 +149,13 @@ def _bench(commands: "_Commands[_Parser]") -> None:
     _model_options(bench)
     bench.add_argument(
         "--seconds",
-        type=_measured_seconds,
+        type=typed.measured_seconds,
         default=60.0,
         metavar="S",
         help="so long (%(default)s)",
     )
     bench.add_argument(
-        "--frames", type=_count, default=0, metavar="N", help="also replay N frames and watch memory"
+        "--frames", type=typed.count, default=0, metavar="N", help="also replay N frames and watch memory"
     )
     _json_option(bench, "all figures as one object")
 
@@ -194,7 +180,7 @@ def _operator(verbs: "_Commands[_Parser]") -> None:
         parser.set_defaults(action="operator")
         return parser
 
-    operator_arguments.add(verb, _model_option, _seconds)
+    operator_arguments.add(verb, _model_option, typed.seconds)
 
 
 def _command(commands: "_Commands[_Parser]", name: str, about: str, of: str = "") -> argparse.ArgumentParser:
@@ -208,6 +194,11 @@ def _command(commands: "_Commands[_Parser]", name: str, about: str, of: str = ""
 def _group(commands: "_Commands[_Parser]", name: str, about: str) -> "_Commands[_Parser]":
     group = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
     return group.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+
+
+def _config_option(parser: argparse.ArgumentParser, about: str) -> None:
+    default = Path("/etc/deskwatch/unit.toml")
+    parser.add_argument("--config", type=Path, default=default, metavar="unit.toml", help=about)
 
 
 def _model_option(parser: argparse.ArgumentParser) -> None:
@@ -234,56 +225,3 @@ def _policy_option(parser: argparse.ArgumentParser) -> None:
 
 def _json_option(parser: "argparse._ActionsContainer", about: str) -> None:
     parser.add_argument("--json", action="store_true", help=about)
-
-
-def _moment(text: str) -> dt.datetime:
-    """Parse a time of this century, UTC where it names no zone: far from it, calendars overflow."""
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or not 2000 <= moment.year < 2100:
-        raise argparse.ArgumentTypeError(f"wanted a time from 2000 to 2099, 2026-03-02T09:00, got {text!r}")
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"wanted seconds above 0, below a million, got {text!r}")
-    return value
-
-
-def _span(text: str) -> tuple[float, float]:
-    """Parse `3-8`, in seconds."""
-    start, _, end = text.partition("-")
-    try:
-        span = float(start), float(end)
-    except ValueError:
-        span = math.nan, math.nan
-    if not 0.0 <= span[0] < span[1] < 1e6:
-        wanted = "wanted START-END in seconds, the end later, below a million: 3-8"
-        raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}")
-    return span
-
-
-def _measured_seconds(text: str) -> float:
-    value = _seconds(text)
-    if value < 1.0:  # too few steps for a percentile
-        raise argparse.ArgumentTypeError(f"wanted 1 second or more, got {text!r}")
-    return value
-
-
-def _words(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError(f"wanted a few words, got {text!r}")
-    return text
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise argparse.ArgumentTypeError(f"wanted a whole number, 0 or more, got {text!r}")
-    return int(text)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.config import read_config
-from edge.control.client import ask
+from edge.control.client import NoUnitHere, ask
 from edge.control.protocol import (
     REASON_CHARS,
     AcceptNotice,
@@ -26,11 +26,12 @@ from edge.control.protocol import (
     WithdrawNotice,
 )
 from edge.errors import EdgeError
-from edge.notice import shipped
+from edge.notice import Notice, shipped
 from edge.output import complain, put
 from edge.story import printable
 
 GOOD, REFUSED = 0, 1
+OPENS = "In the shift, the camera opens again."
 
 
 class AnswerUnexpected(EdgeError):
@@ -49,7 +50,8 @@ def _take_break(arguments: argparse.Namespace) -> int:
     if done is None:
         return REFUSED
     until = "" if done.ends_at is None else f" {_until(done.ends_at, dt.datetime.now(dt.UTC))}"
-    put(f"On a break{until}: the camera is closed. End it with: deskwatch resume")
+    what = "nothing is looked at" if done.text else "the camera is closed"
+    put(f"On a break{until}: {what}. End it with: deskwatch resume")
     if done.text:
         put(printable(done.text))
     elif not reason:
@@ -63,9 +65,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     if done is None:
         return REFUSED
     lasted = "" if done.lasted_s is None else f" It lasted {_lasting(done.lasted_s)}."
-    put(f"The break is over.{lasted} In your shift, the camera opens again.")
-    if done.text:
-        put(printable(done.text))
+    put(f"The break is over.{lasted} {printable(done.text) or OPENS}")
     return GOOD
 
 
@@ -73,7 +73,7 @@ def _notice(arguments: argparse.Namespace) -> int:
     """Show the notice; with an option, accept it or take that back."""
     shown = shipped()
     if arguments.withdraw:
-        if _done(arguments, WithdrawNotice()) is None:
+        if not _withdrawn(arguments):
             return REFUSED
         put("Withdrawn: nothing is captured until the notice is accepted again: deskwatch notice --accept")
         return GOOD
@@ -87,12 +87,22 @@ def _notice(arguments: argparse.Namespace) -> int:
     return GOOD
 
 
+def _withdrawn(arguments: argparse.Namespace) -> bool:
+    """Withdraw the notice, also where no unit runs: the next one that starts finds it so."""
+    try:
+        return _done(arguments, WithdrawNotice()) is not None
+    except NoUnitHere:
+        Notice(read_config(arguments.config).paths.state).withdraw()
+        return True
+
+
 def _repair(arguments: argparse.Namespace) -> int:
     """Begin a repair, or end it."""
     if arguments.done:
-        if _done(arguments, EndRepair()) is None:
+        done = _done(arguments, EndRepair())
+        if done is None:
             return REFUSED
-        put("The repair is done: in the shift, the camera opens again.")
+        put(f"The repair is done. {printable(done.text) or OPENS}")
         return GOOD
     if _done(arguments, BeginRepair(one_line(arguments.reason))) is None:
         return REFUSED

@@ -60,6 +60,9 @@ class Breaks:
         self._clock, self._max_s, self._tell, self._synchronised = clock, max_s, tell, synchronised
         self._notebook, self._boot_id = notebook, boot_id
         self._lock = Lock()
+        """Of what is on. Never held while a disk is waited for: a break starts at once."""
+        self._writing = Lock()
+        """Of the notebook. Taken before `_lock`, never within it."""
         self._kept = True
         """Whether the notebook had room for what a restart must know."""
         self._untold: tuple[BreakChange, ...] = ()
@@ -71,16 +74,23 @@ class Breaks:
         self._take_up()
 
     def start(self, reason: str, by: BreakBy) -> OnBreak:
-        """Start a break, at once and whatever else is the matter; on a break, return the one that is on."""
+        """Start a break, at once and whatever else is the matter; on a break, return the one that is on.
+
+        One that was begun from afar gives way to one that the worker takes at the unit.
+        """
         reason = reason.encode("utf-8", "replace").decode()[:REASON_CHARS]
         with self._lock:
+            if self.on is not None and steps.gives_way(self.on, by):
+                self._end(self.on, by)
             on, change = steps.start(self.on, str(uuid.uuid4()), reason, by, self._max_s(), self._now())
             if change is not None:
                 self.on, self.begun = on, self.begun + 1
+                self._untold += (change,)
                 self._clock.wake()
-                self._add(change)
                 log.info("a break starts, by %s", by)
-            return on
+        if change is not None:
+            self._write()
+        return on
 
     def end(self, by: BreakBy) -> float:
         """End the break and return how long it lasted, in seconds. Raises NotDone where there is none."""
@@ -91,24 +101,30 @@ class Breaks:
             if left_s is not None:
                 wanted = "wanted a break that is five minutes old, or was not taken at the unit"
                 raise NotDone(CommandError.TOO_EARLY, f"{wanted}: try again in {math.ceil(left_s)} s")
-            return self._end(self.on, by)
+            if len(self._untold) >= UNTOLD_MAX:
+                raise NotDone(
+                    CommandError.BUSY, f"{UNTOLD_MAX} starts and ends of breaks are not told of yet"
+                )
+            lasted_s = self._end(self.on, by)
+        self._write()
+        return lasted_s
 
     def turn(self) -> None:
         """End a break whose time is up, and see that a restart would know of it. About once a second."""
         if self.on is None and self._kept:
             return
         with self._lock:
+            before = on = self.on
+            if on is not None:
+                now = self._now()
+                self.on = on = steps.settle(on, now)
+                if now.s >= on.ends_s and len(self._untold) < UNTOLD_MAX:
+                    self._end(on, BreakBy.TIME)
+            changed = self.on is not before
+        if changed:
+            self._write()
+        else:
             self._keep()
-            on = self.on
-            if on is None:
-                return
-            now = self._now()
-            settled = steps.settle(on, now)
-            if settled is not on:
-                self.on = settled
-                self._write()
-            if now.s >= settled.ends_s and len(self._untold) < UNTOLD_MAX:
-                self._end(settled, BreakBy.TIME)
 
     def tell(self) -> None:
         """Tell of each start and end so far. In the watch's thread only."""
@@ -116,7 +132,12 @@ class Breaks:
             self._tell(self._untold[0], self._now())
             with self._lock:
                 self._untold = self._untold[1:]
-                self._write()
+            self._write()
+
+    @property
+    def kept(self) -> bool:
+        """Whether a restart would know of the break that is on."""
+        return self.on is None or self._kept
 
     def left_s(self) -> float | None:
         """Return for how many seconds the break goes on; None where there is none."""
@@ -124,25 +145,24 @@ class Breaks:
         return None if on is None else max(0.0, on.ends_s - self._clock.now_s())
 
     def _end(self, on: OnBreak, by: BreakBy) -> float:
-        if len(self._untold) >= UNTOLD_MAX:
-            raise NotDone(CommandError.BUSY, f"{UNTOLD_MAX} starts and ends of breaks are not told of yet")
+        """End it, with the lock held; `_write` comes after."""
         change = steps.end(on, str(uuid.uuid4()), by, self._now())
         assert change.end is not None
         self.on = None
+        self._untold += (change,)
         self._clock.wake()
-        self._add(change)
         log.info("the break ends after %.0f s, by %s", change.end.lasted_s, by)
         return change.end.lasted_s
 
     def _now(self) -> Now:
         return Now(self._clock.now_at(), self._clock.now_s(), self._synchronised())
 
-    def _add(self, change: BreakChange) -> None:
-        self._untold += (change,)
-        self._write()
-
     def _write(self) -> None:
         """Keep what a restart must know. A disk that fails keeps nobody from a break."""
+        with self._writing:
+            self._write_now()
+
+    def _write_now(self) -> None:
         if self._notebook is None:
             return
         try:
@@ -156,19 +176,24 @@ class Breaks:
 
     def _keep(self) -> None:
         """Write again what the disk would not take, or what a damaged spool has lost since."""
-        if self._notebook is None:
-            return
+        if self._notebook is None or not self._writing.acquire(blocking=False):
+            return  # whoever writes now may wait for the disk: the watch does not wait with them
         try:
-            lost = self._notebook.read() != self._note()
-        except EdgeError:
-            lost = True
-        if lost or not self._kept:
-            self._write()
+            try:
+                lost = self._notebook.read() != self._note()
+            except EdgeError:
+                lost = True
+            if lost or not self._kept:
+                self._write_now()
+        finally:
+            self._writing.release()
 
     def _note(self) -> str | None:
-        if self.on is None and not self._untold:
+        with self._lock:
+            on, untold = self.on, self._untold
+        if on is None and not untold:
             return None
-        return msgspec.json.encode(_Note(self._boot_id, self.on, self._untold)).decode()
+        return msgspec.json.encode(_Note(self._boot_id, on, untold)).decode()
 
     def _take_up(self) -> None:
         if self._notebook is None:

@@ -25,12 +25,16 @@ _LAST_GPIO = 27
 """Of the 40-pin header. Its GPIOs 0 and 1 are for a board's EEPROM."""
 _PULLED_UP = (2, 3)
 """By resistors on the board: there an LED would glow while nothing is watched."""
-_LedPin = Annotated[int, Meta(ge=4, le=_LAST_GPIO)]
+_LedPin = Annotated[int, Meta(ge=2, le=_LAST_GPIO)]
 _MAX_BYTES = 256_000
 
 
 class ConfigError(EdgeError):
     """unit.toml cannot be used: correct the line that the message names, then start again."""
+
+
+class ConfigDenied(ConfigError):
+    """unit.toml is not yours to read: run the same with sudo, or as the user that the unit runs as."""
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,6 +144,10 @@ class LedTable(_Table, frozen=True, kw_only=True):
     """Whether the LED is lit while its pin is high."""
 
     def __post_init__(self) -> None:
+        for name in ("pin", "sense_pin"):
+            if getattr(self, name) in _PULLED_UP:
+                why = "a GPIO that the board does not pull up, 4 to 27 (docs/wiring.md)"
+                raise ValueError(f"{name}: wanted {why}, got {getattr(self, name)}")
         if self.sense_pin is None:
             return
         if self.pin is None:
@@ -217,6 +225,8 @@ def read_config(path: Path) -> Config:
     """Return the settings in the file at `path`. Raises ConfigError that names the file and the key."""
     try:
         text = read_bounded(path, _MAX_BYTES).decode()
+    except PermissionError as error:
+        raise ConfigDenied(f"{path}: wanted a readable TOML file, got: {error.strerror}") from error
     except OSError as error:
         raise ConfigError(f"{path}: wanted a readable TOML file, got: {error.strerror}") from error
     except UnicodeDecodeError as error:

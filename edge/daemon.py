@@ -1,6 +1,7 @@
 """What `deskwatch run` does: from unit.toml to a running unit, until it is told to stop, or to start over."""
 
 import logging
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -10,7 +11,7 @@ from edge.border import read_bounded
 from edge.clock import SystemClock
 from edge.config import Config, read_config
 from edge.errors import EdgeError
-from edge.parts import broker_config, make_camera, make_hardware, redirected, trusted_keys
+from edge.parts import broker_config, check_source, make_camera, make_hardware, redirected, trusted_keys
 from edge.policy.document import (
     MAX_POLICY_BYTES,
     Policy,
@@ -18,8 +19,9 @@ from edge.policy.document import (
     check_labels,
     read_policy,
 )
+from edge.running import running
 from edge.stopping import Stop
-from edge.unit import Settings, running
+from edge.unit import Settings
 from edge.uplink.carry import RECONNECT
 from edge.uplink.topics import Topics
 from edge.vision.card import load_card
@@ -62,16 +64,22 @@ def _run(path: Path, config: Config, stop: Stop, began: Event) -> None:
     detector = Detector.load(find_card(table.card), threads=table.threads, backend=table.interpreter)
     check_labels(policy, detector.card.named_labels)
     clock = SystemClock(stop)
+    check_source(config.camera)
     camera = make_camera(config.camera, clock)
     source = config.camera.source
     _say_hello(config, policy, detector)
 
     def reload() -> None:
         check_settings(path)
+        unit.desk.check_kept()  # whoever tells a unit to start over must not end a break by that
         stop.set()
         clock.wake()
 
-    with running(settings, detector, clock, hardware=make_hardware(config), reload=reload) as unit:
+    hardware = make_hardware(config)
+    with (
+        closing(hardware.indicator),  # its pins are given back also by a unit that does not start
+        running(settings, detector, clock, hardware=hardware, reload=reload) as unit,
+    ):
         began.set()
         unit.watch(camera, frozen_after([source] if source else []), stop)
 

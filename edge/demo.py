@@ -28,9 +28,10 @@ from edge.notice import Notice
 from edge.output import complain, make_folder, put
 from edge.policy.breaks import BreakBy
 from edge.policy.document import MAX_POLICY_BYTES, Policy, PolicyError, check_labels, read_policy
+from edge.running import running
 from edge.stopping import Stop, stop_on_signal
 from edge.story import printable, told
-from edge.unit import Settings, running
+from edge.unit import Settings
 from edge.uplink.broker import LocalBroker, local_broker
 from edge.uplink.link import BrokerConfig
 from edge.uplink.listener import Listener, listen
@@ -85,6 +86,11 @@ class Playlist:
                     self._waiting.pop(0).close()
                     self._waiting[0].open()
             yield frame
+
+    @property
+    def held(self) -> bool:
+        """Return False: footage is let go of at once."""
+        return False
 
     def close(self) -> None:
         """Close the one that plays."""

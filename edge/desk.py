@@ -1,7 +1,9 @@
 """The worker's side of a unit: its light and button, the notice, a repair, and what is done there by hand."""
 
 import logging
+import time
 from collections.abc import Callable
+from threading import Event
 from typing import assert_never
 
 from edge.capture.frame import Camera
@@ -23,6 +25,7 @@ from edge.device.hardware import Hardware
 from edge.device.indicator import identity_code
 from edge.errors import EdgeError
 from edge.facts import Facts
+from edge.notebook import NotKept
 from edge.notice import Notice
 from edge.policy.breaks import BreakBy
 from edge.repair import Repair
@@ -35,6 +38,9 @@ from edge.worklog.log import WorkerLog
 
 log = logging.getLogger(__name__)
 
+_HOW = {BreakBy.BUTTON: "at the button", BreakBy.LOCAL: "at the unit's command line"}
+CLOSED_WITHIN_S = 2.0
+STILL_OPEN = "The camera is not closed yet, as its driver takes its time; what it sees is thrown away unseen."
 EXPIRE_EVERY_S = 60.0
 MIND_EVERY_S = 10.0
 """How often a new log is tried to begin in the place of one that was changed."""
@@ -61,6 +67,9 @@ class Desk:
         self.notice, self.repair = notice, repair
         self._unit_id, self._requests, self._log = unit_id, requests, worker_log
         self._clock, self._facts, self._synchronised = clock, facts, synchronised
+        self._shutter: Shutter | None = None
+        self.logs_begun = 0
+        """How often a new worker's log began in the place of one that was changed, since the start."""
         self._expire_due_s = self._mind_due_s = clock.now_s()
         self._mind_damage()
         make = hardware.make_button
@@ -68,12 +77,13 @@ class Desk:
 
     def shutter(self, camera: Camera) -> Shutter:
         """Return what opens the camera: under this light, this notice, and no repair."""
-        return Shutter(
+        self._shutter = Shutter(
             camera,
             indicator=self.indicator,
             accepted=lambda: self.notice.accepted,
             repair=lambda: self.repair.why,
         )
+        return self._shutter
 
     def turn(self) -> None:
         """Try again what the disk would not take, and delete what is past its time. About once a second."""
@@ -99,16 +109,19 @@ class Desk:
     # What hands do.
 
     def press(self) -> None:
-        """Accept the notice where it waits; else start a break, or end the one that is on."""
-        if not self.notice.accepted:
-            self._accept(self.notice.version, BreakBy.BUTTON)
-        elif self._requests.breaks.on is None:
-            self._requests.start_break("", BreakBy.BUTTON)
-        else:
+        """End the break that is on; else accept the notice where the light waits for that; else start one.
+
+        Who presses to end or to take a break has not said a word on the notice.
+        """
+        if self._requests.breaks.on is not None:
             try:
                 self._requests.end_break("", BreakBy.BUTTON)
             except NotDone as why:  # it ended by itself just now
                 log.info("the button ends no break: %s", why)
+        elif self._light_asks():
+            self._accept(self.notice.version, BreakBy.BUTTON)
+        else:
+            self._requests.start_break("", BreakBy.BUTTON)
 
     def hold(self) -> None:
         """Show who this is: a code of four digits, as flashes."""
@@ -123,9 +136,11 @@ class Desk:
             case Status():
                 answer = StatusAnswer(self._facts())
             case TakeBreak():
-                answer = Done(ends_at=self._requests.start_break(request.reason, BreakBy.LOCAL).ends_at)
+                ends_at = self._requests.start_break(request.reason, BreakBy.LOCAL).ends_at
+                answer = Done("" if self._closed_soon() else STILL_OPEN, ends_at=ends_at)
             case Resume():
-                answer = Done(lasted_s=self._requests.end_break("", BreakBy.LOCAL).lasted_s)
+                lasted_s = self._requests.end_break("", BreakBy.LOCAL).lasted_s
+                answer = Done(self._stays_closed(), lasted_s=lasted_s)
             case AcceptNotice():
                 self._accept(request.version, BreakBy.LOCAL)
             case WithdrawNotice():
@@ -134,13 +149,39 @@ class Desk:
                 self._block(request.reason)
             case EndRepair():
                 self._end_repair()
+                answer = Done(self._stays_closed())
             case _:
                 assert_never(request)
         return answer
 
+    def _stays_closed(self) -> str:
+        """Return, for people, what else keeps the camera closed; empty: the shift alone."""
+        if (why := self.repair.why) is not None:
+            return f"The camera stays closed: the unit is blocked for repair: {why}"
+        if not self.notice.accepted:
+            return "The camera stays closed until the notice is accepted: deskwatch notice --accept"
+        if (trouble := self.indicator.trouble()) is not None:
+            return f"The camera stays closed: its light does not work: {trouble}"
+        return ""
+
+    def _closed_soon(self) -> bool:
+        """Wait for the watch to close the camera; return whether it has. A driver may take long to do it."""
+        pause, end_s = Event(), time.monotonic() + CLOSED_WITHIN_S
+        while (shutter := self._shutter) is not None and shutter.is_open:
+            if time.monotonic() >= end_s:
+                return False
+            pause.wait(0.01)
+        return True
+
+    def _light_asks(self) -> bool:
+        """Return whether whoever looks at the light sees that the notice waits to be accepted."""
+        if self.notice.accepted or self.repair.why is not None:
+            return False
+        return self.indicator.fitted and self.indicator.trouble() is None
+
     def _accept(self, version: str, by: BreakBy) -> None:
         self.notice.accept(version, by, self._clock.now_at())
-        self.note("notice accepted", f"version {version}, by {by}")
+        self.note("notice accepted", f"version {version}, {_HOW[by]}")
         self._clock.wake()
 
     def _withdraw(self) -> None:
@@ -162,6 +203,16 @@ class Desk:
         self.note("repair done")
         self._clock.wake()
 
+    def check_kept(self) -> None:
+        """Raise NotKept where a start over would forget what was done here, as the disk did not take it."""
+        for what, kept in (
+            ("the break that is on", self._requests.breaks.kept),
+            ("the notice withdrawn", self.notice.kept),
+            ("the repair that is on", self.repair.kept),
+        ):
+            if not kept:
+                raise NotKept(f"wanted {what} kept over a start over, got a disk that does not take it")
+
     # What it tells.
 
     def alarms(self) -> list[Alarm]:
@@ -171,6 +222,8 @@ class Desk:
             found.append(Alarm(code=AlarmCode.NO_INDICATOR, detail="led.pin in unit.toml names none"))
         elif (trouble := self.indicator.trouble()) is not None:
             found.append(Alarm(code=AlarmCode.INDICATOR_FAILED, detail=trouble[:256]))
+        if self._shutter is not None and self._shutter.held:
+            found.append(Alarm(code=AlarmCode.CAMERA_HELD, detail="its driver hangs: restart the unit"))
         if self._button is None:
             found.append(Alarm(code=AlarmCode.NO_BUTTON, detail="button.pin in unit.toml names none"))
         elif (trouble := self._button.trouble()) is not None:
@@ -188,6 +241,7 @@ class Desk:
             **self.notice.facts(),
             "repair.reason": self.repair.why,
             "log.entries": self._log.head.seq,
+            "log.pictures_dropped": self._log.pictures_dropped,
             "log.head": self._log.head.sha256,
         }
 
@@ -198,6 +252,14 @@ class Desk:
         except EdgeError as error:
             log.warning("%s, and the worker's log does not say so: %s", what, error)
 
+    def block_lost_log(self) -> None:
+        """Keep the camera closed: the worker's log was there at the last start, and is gone."""
+        log.error("the worker's log is gone: somebody deleted its folder, or the disk lost it")
+        try:
+            self._block("the worker's log is gone: somebody deleted it, or the disk lost it")
+        except EdgeError as error:
+            log.error("the repair would not outlast a restart: %s", error)
+
     def _mind_damage(self) -> None:
         """Keep the camera closed after somebody changed the worker's log, until somebody there has looked."""
         damage = self._log.damage
@@ -207,6 +269,7 @@ class Desk:
         reason = f"the worker's log was changed: {damage}"[:256]
         try:
             self._log.start_anew(reason)
+            self.logs_begun += 1
         except EdgeError as error:
             log.error("no new worker's log can begin, so nothing leaves the unit: %s", error)
         try:

@@ -37,10 +37,10 @@ class WorkersDiary:
             notes = [note for each in publications if (note := self._note(each)) is not None]
             if notes:
                 self._log.append(notes)
+                self.trouble = None  # what stands there already says nothing of how the log is now
         except LogUnwritable as error:
             self.trouble = str(error)
             raise NotNoted(str(error)) from error
-        self.trouble = None
         for each in publications:
             if self._below(each) == _STATE:
                 self._said = _plain(each.payload)
@@ -59,9 +59,9 @@ class WorkersDiary:
         """Note a command that is about to be done. Raises LogUnwritable."""
         self._log.append([Command(name, payload)])
 
-    def keep(self, event_id: str, jpeg: bytes, expires_at: dt.datetime) -> None:
+    def keep(self, event_id: str, jpeg: bytes, expires_at: dt.datetime, *, dated: bool = True) -> None:
         """Keep the worker's copy of a picture that is to be sent. Raises LogUnwritable."""
-        self._log.keep_picture(event_id, jpeg, expires_at)
+        self._log.keep_picture(event_id, jpeg, expires_at, dated=dated)
 
     def alarms(self) -> list[Alarm]:
         """Return what somebody should see to."""

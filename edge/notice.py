@@ -81,6 +81,11 @@ class Notice:
         """When this very text was accepted, UTC by the unit's clock; None: it is not."""
         return self._accepted_at
 
+    @property
+    def kept(self) -> bool:
+        """Whether a restart would know that it is not accepted."""
+        return not self._to_forget
+
     def facts(self) -> dict[str, str | float | None]:
         """Return what `state`, `diagnose` and `deskwatch notice` tell of it."""
         at = self._accepted_at

@@ -39,6 +39,14 @@ def make_camera(table: CameraTable, clock: Clock) -> Camera:
             assert_never(table.kind)
 
 
+def check_source(table: CameraTable) -> None:
+    """Raise ConfigError where footage that is to be replayed is not there."""
+    source = table.source
+    if source is not None and not source.exists():
+        wanted = "camera.source: wanted an image, a folder of images or a clip"
+        raise ConfigError(f"{wanted}, got none at {source}")
+
+
 def make_hardware(config: Config) -> Hardware:
     """Return the light and the button that the settings name; a pin that cannot be taken is its `trouble`."""
     led, button = config.led, config.button

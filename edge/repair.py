@@ -44,6 +44,11 @@ class Repair:
         """Why the camera stays closed; None: no repair is on."""
         return self._why
 
+    @property
+    def kept(self) -> bool:
+        """Whether a restart would know of it."""
+        return not self._owed
+
     def begin(self, reason: str) -> None:
         """Block the unit, at once and over a restart; a further reason is added to the first.
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 from edge.capture.frame import Camera, CameraStalled, Frame
 from edge.device.indicator import Indicator, NoIndicator
-from edge.policy.gate import START, Act, Closed, Conditions, GateState, Lit, Open, forbidden, step
+from edge.policy.gate import START, Act, Closed, Conditions, GateState, Lit, Open, Signal, forbidden, step
 from edge.policy.schedule import Off
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,11 @@ class Shutter:
     def is_open(self) -> bool:
         """Whether the camera may be giving frames."""
         return isinstance(self._state, Open)
+
+    @property
+    def held(self) -> bool:
+        """Whether the camera, though closed, may be held by a driver that hangs: the light stays on."""
+        return not self.is_open and self._camera.held
 
     @property
     def why(self) -> str:
@@ -93,5 +98,6 @@ class Shutter:
             elif action is Act.CLOSE:
                 self._camera.close()
             else:
-                self._indicator.show(action)
+                # A driver that hangs may hold the camera still, and what it does with it nobody knows.
+                self._indicator.show(Signal.WATCHING if self._camera.held else action)
         self._state = state

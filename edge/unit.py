@@ -2,9 +2,7 @@
 
 import logging
 import random
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -15,13 +13,11 @@ from edge.breaks import Breaks, Notebook
 from edge.capture.frame import Camera
 from edge.clock import Clock
 from edge.clock_keeper import ClockKeeper
-from edge.control.server import ControlServer
 from edge.desk import Desk
 from edge.device.boot import boot_id
 from edge.device.clock_quality import clock_is_synchronised
 from edge.device.hardware import Hardware
 from edge.diary import WorkersDiary
-from edge.errors import EdgeError
 from edge.facts import Facts, link_facts, policy_facts, spool_facts, unit_facts
 from edge.notebook import TwoPlaces
 from edge.notice import Notice
@@ -33,19 +29,20 @@ from edge.repair import Repair
 from edge.requests import Requests
 from edge.teller import Teller, birth
 from edge.uplink.activity import Beats
+from edge.uplink.allowance import Allowance, KeptAllowance
 from edge.uplink.broker_config import BrokerConfig
-from edge.uplink.carry import RECONNECT, Uplink
+from edge.uplink.carry import RECONNECT, REPORTS_AT_ONCE, REPORTS_EVERY_S, Uplink
 from edge.uplink.clock_fix import UNKNOWN_BOOT
-from edge.uplink.commands import Commands
+from edge.uplink.commands import AT_ONCE, EVERY_S, Commands
 from edge.uplink.envelope import PublicKey
 from edge.uplink.event_records import Build, Origin, gap_record
 from edge.uplink.inbox import Inbox
-from edge.uplink.messages import Model
+from edge.uplink.messages import Capture, Model
 from edge.uplink.records import LostRange, OpenInfraction, Record, Serial, SpoolCorrupt, SpoolError
 from edge.uplink.report import Reporter
 from edge.uplink.spool import Spool
 from edge.uplink.topics import Topics
-from edge.uplink.twin import Twin
+from edge.uplink.twin import TRIALS_AT_ONCE, TRIALS_EVERY_S, Twin
 from edge.uplink.twin_state import Proof
 from edge.uplink.twin_store import TwinStore
 from edge.vision.detector import Detector
@@ -55,17 +52,12 @@ from edge.worklog.log import WorkerLog
 
 log = logging.getLogger(__name__)
 
-SPOOL_FILE = "spool.db"
 TWIN_FOLDER = "twin"
-LOG_FOLDER = "log"
 RELEASE_NOTE = "release"
-POLICY_NOTE = "policy-in-log"
-DRAIN_S = 3.0
+LOG_NOTE = "log"
+NOTE_POLICY_EVERY_S = 86_400.0
+"""The rules in force are noted daily: so a log that is pruned, or begun anew, has them."""
 _CHANCE = random.SystemRandom()
-
-
-class EventsLost(EdgeError):
-    """Events did not reach the spool before the stop: free space on its disk; these events are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +66,7 @@ class Settings:
 
     topics: Topics
     state: Path
-    """Folder of the spool and of the policies that came."""
+    """Folder of all that is kept: spool, policies, worker's log, notice, breaks; and the control socket."""
     broker: BrokerConfig
     policy: tuple[Policy, bytes]
     """The unit's own, in force until a signed one is confirmed: parsed, and as it stands in its file."""
@@ -110,7 +102,7 @@ class Unit:
         self._started_s = clock.now_s()
         model = Model(name=detector.card.name, sha256=detector.card.sha256)
         self._origin = Origin(topics, boot_id() or UNKNOWN_BOOT, model)
-        self._keeper = ClockKeeper(clock, spool, self._origin, clock_is_synchronised)
+        self._keeper = ClockKeeper(clock, spool, self._origin, clock_is_synchronised, worker_log.keep_until)
         self._watch: Watch | None = None
         self.twin = Twin(
             TwinStore(settings.state / TWIN_FOLDER),
@@ -124,12 +116,13 @@ class Unit:
             proof=self._proof,
             session=spool.session,
             plain_broker=settings.broker.tls is None,
+            trials=self._allowance("trials", TRIALS_AT_ONCE, TRIALS_EVERY_S),
         )
         self._policy = self.twin.policy
         self._broker = self._link_of(self._policy)
         state = birth(self._origin, self.twin.policy, spool.session, clock)
         self._diary = WorkersDiary(worker_log, topics, clock.now_at)
-        self._noted_policy = ""
+        self._noted_policy, self._note_policy_due_s = "", clock.now_s()
         self.reporter = Reporter(
             self._origin,
             self._put,
@@ -153,6 +146,8 @@ class Unit:
             facts=self._facts,
             synchronised=clock_is_synchronised,
         )
+        self._mind_lost_log(worker_log)
+        self.desk.note("camera", Capture.STARTING.value)
         self.beats = Beats(clock, clock_is_synchronised)
         self.uplink = Uplink(
             spool,
@@ -168,6 +163,7 @@ class Unit:
             synchronised=clock_is_synchronised,
             on_turn=self._turn,
             diary=self._diary,
+            reports=self._allowance("reports", REPORTS_AT_ONCE, REPORTS_EVERY_S),
         )
         self.teller = Teller(
             self.reporter,
@@ -240,18 +236,22 @@ class Unit:
             self.uplink.redial(broker)
 
     def _note_policy(self) -> None:
-        """Let the worker's log have each policy that took force, once."""
-        running = self.twin.reported.running
-        if running.sha256 == self._noted_policy:
+        """Let the worker's log have each policy that took force, at each start, and once a day."""
+        running, now_s = self.twin.reported.running, self._clock.now_s()
+        noted = f"{running.sha256} in log {self.desk.logs_begun}"
+        if noted == self._noted_policy and now_s < self._note_policy_due_s:
             return
+        if self._diary.policy_took(running, self.twin.policy):
+            self._noted_policy, self._note_policy_due_s = noted, now_s + NOTE_POLICY_EVERY_S
+
+    def _mind_lost_log(self, worker_log: WorkerLog) -> None:
+        """Find that the worker's log began with this start, though there was one before."""
         try:
-            if self._spool.noted(POLICY_NOTE) != running.sha256:
-                if not self._diary.policy_took(running, self.twin.policy):
-                    return
-                self._spool.note(POLICY_NOTE, running.sha256)
+            if worker_log.head.seq <= 1 and self._spool.noted(LOG_NOTE) is not None:
+                self.desk.block_lost_log()
+            self._spool.note(LOG_NOTE, "began")
         except SpoolError as error:
-            log.warning("the policy may come into the worker's log once more: %s", error)
-        self._noted_policy = running.sha256
+            log.warning("a worker's log that is deleted may not be missed: %s", error)
 
     def _link_of(self, policy: Policy) -> BrokerConfig:
         redirect = self._settings.redirect
@@ -316,6 +316,10 @@ class Unit:
     def _tell_break(self, change: BreakChange, now: Now) -> None:
         self.reporter.break_changed(change, now)
 
+    def _allowance(self, name: str, at_once: int, every_s: float) -> Allowance:
+        kept = KeptAllowance(self._spool, name, boot_id())
+        return Allowance(at_once, every_s, self._clock.now_s, kept)
+
     def _make_inbox(self, reload: Callable[[], None] | None) -> Inbox:
         topics = self._settings.topics
         orders = Orders(self.requests, self._facts, self.desk.indicator, reload)
@@ -326,6 +330,8 @@ class Unit:
             self._clock,
             clock_is_synchronised,
             self._diary.command,
+            self._allowance("commands", AT_ONCE, EVERY_S),
+            self._allowance("refusals", AT_ONCE, EVERY_S),
         )
         return Inbox(
             {
@@ -334,42 +340,6 @@ class Unit:
                 topics.activity: self.beats.take,
             }
         )
-
-
-@contextmanager
-def running(
-    settings: Settings,
-    detector: Detector,
-    clock: Clock,
-    *,
-    hardware: Hardware | None = None,
-    reload: Callable[[], None] | None = None,
-) -> Iterator[Unit]:
-    """Open the spool, close what a crash left open, and keep the uplink running for the length of the `with`.
-
-    At its end, what waits has `DRAIN_S` to leave; the rest stays in the spool. Raises EventsLost where the
-    spool could not take all by then.
-    """
-    path = settings.state / SPOOL_FILE
-    with (
-        Spool.open(path, max_bytes=settings.max_bytes, max_age_s=settings.max_age_s) as spool,
-        WorkerLog.open(settings.state / LOG_FOLDER, now_at=clock.now_at) as worker_log,
-    ):
-        unit = Unit(settings, detector, clock, spool, worker_log, hardware=hardware, reload=reload)
-        reporter = unit.reporter
-        with closing(unit.desk), ControlServer(settings.state, unit.desk.handle), unit.uplink:
-            crashed = True
-            try:
-                yield unit
-                crashed = False
-            finally:
-                unit.twin.stop(crashed=crashed)  # else what crashes it would come back
-                reporter.flush()
-                _drain(spool, unit.uplink)
-                if not reporter.flush():
-                    log.error("%d events are lost: the spool never took them", reporter.untold)
-        if reporter.untold:
-            raise EventsLost(f"{path}: wanted room for all events, got none for {reporter.untold}")
 
 
 def _left_open(spool: Spool) -> list[OpenInfraction]:
@@ -384,14 +354,3 @@ def _left_open(spool: Spool) -> list[OpenInfraction]:
     except SpoolError as error:
         log.error("what was left open cannot be read, and is not closed: %s", error)
         return []
-
-
-def _drain(spool: Spool, uplink: Uplink) -> None:
-    """Give the last events a moment to leave, while there is a broker to take them."""
-    pause, end_s = Event(), time.monotonic() + DRAIN_S
-    while time.monotonic() < end_s and uplink.status().connected:
-        with suppress(SpoolError):  # damage is mended by the uplink's next turn
-            depth = spool.depth()
-            if not depth.events + depth.thumbnails:
-                return
-        pause.wait(0.02)

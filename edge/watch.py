@@ -103,25 +103,37 @@ class Watch:
             self._capture.is_now(Capture.STOPPED)
 
     def _turn(self) -> None:
+        self._obey()
         self._outcome.turn()
         self._requests.turn()
         self._take_policy()
         when = self._ask_schedule()
+        self._obey()
         self._requests.breaks.tell()
         try:
-            off = self._shutter.turn(when.off, self._requests.breaks.left_s())
+            left_s = self._requests.breaks.left_s()
+            off = self._shutter.turn(when.off if left_s is None else Off.BREAK, left_s)
             self._follow(off)
             if off is not None:
                 wait_s = self._left_s(when) if off is when.off else RETRY_S
                 self._clock.sleep(max(0.001, wait_s))  # wall time ends at microseconds: do not spin
                 return
-            with self._shutter.frame(min(FRAME_TIMEOUT_S, self._left_s(when))) as frame:
+            timeout_s = min(FRAME_TIMEOUT_S, self._left_s(when))
+            if timeout_s <= 0.0 or self._called_off():  # to open the camera can take many seconds
+                return
+            with self._shutter.frame(timeout_s) as frame:
                 if frame.captured_at < when.until_at:
                     self.carry(frame)
             self._faults_in_a_row = 0
         except CameraError as error:
             if self._left_s(when) > 0.0 and not self._called_off():  # else nobody waits for a frame any more
                 self._bear(error)
+
+    def _obey(self) -> None:
+        """Close a camera that may no longer be open, before anything that may wait for the disk."""
+        left_s = self._requests.breaks.left_s()
+        if self._shutter.is_open and (left_s is not None or self._shutter.called_off()):
+            self._shutter.turn(None if left_s is None else Off.BREAK, left_s)
 
     def _left_s(self, when: Look) -> float:
         return max(0.0, (when.until_at - self._clock.now_at()).total_seconds())

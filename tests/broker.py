@@ -18,7 +18,7 @@ from edge.uplink.signals import Publication, Received
 PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
-def until(condition: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:
+def until(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
     """Wait until `condition` holds; fail, naming `what`, when it does not in time."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
@@ -83,7 +83,7 @@ def subscribed(mosquitto: Mosquitto, topic_filter: str = "deskwatch/#", **more: 
 
 
 def collect(
-    listener: Listener, enough: Callable[[list[Received]], bool], timeout_s: float = 15.0
+    listener: Listener, enough: Callable[[list[Received]], bool], timeout_s: float = 60.0
 ) -> list[Received]:
     """Receive until `enough`, and all else that the broker has by then; see `rest`."""
     got: list[Received] = []

@@ -27,6 +27,8 @@ class Daemon:
         self.process: subprocess.Popen[str] | None = None
         self.log = folder / "log"
         self.state = folder / "state"
+        self.session = 0
+        """Of the start that was last seen to be online."""
         self.policy = {
             "schema": "policy/1",
             "version": 5,

@@ -32,7 +32,8 @@ from edge.device.indicator import StandinIndicator
 from edge.policy.document import parse_policy
 from edge.policy.gate import Conditions
 from edge.policy.schedule import Off
-from edge.unit import Settings, running
+from edge.running import running
+from edge.unit import Settings
 from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.topics import Topics
 from edge.vision.standin import ColourDetector
@@ -116,6 +117,8 @@ class Light(StandinIndicator):
 
 class Camera:
     """Gives a frame of noise every `FRAME_S`."""
+
+    held = False
 
     def __init__(self, said: Said, clock: WallClock) -> None:
         self._said, self._clock = said, clock

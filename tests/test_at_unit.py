@@ -144,7 +144,7 @@ def test_a_break_ends_and_says_how_long_it_was(unit, capsys, lasted_s, words):
     unit.answer = lambda _: Done(lasted_s=lasted_s)
     assert unit.run("resume") == 0
     assert unit.asked == [Resume()]
-    assert said(capsys) == (f"The break is over.{words} In your shift, the camera opens again.\n", "")
+    assert said(capsys) == (f"The break is over.{words} In the shift, the camera opens again.\n", "")
 
 
 @pytest.mark.parametrize(
@@ -322,3 +322,13 @@ def test_the_settings_are_looked_for_where_a_unit_has_them(capsys):
     with pytest.raises(SystemExit):
         main(["break", "--help"])
     assert "/etc/deskwatch/unit.toml" in said(capsys)[0]
+
+
+def test_the_notice_is_withdrawn_also_where_no_unit_runs(stopped, capsys):
+    """The next one that starts here finds it so."""
+    stopped.state.mkdir(exist_ok=True)
+    notice = Notice(stopped.state)
+    notice.accept(notice.version, BreakBy.LOCAL, dt.datetime.now(dt.UTC))
+    assert stopped.run("notice", "--withdraw") == 0
+    assert "Withdrawn: nothing is captured" in capsys.readouterr().out
+    assert not Notice(stopped.state).accepted

@@ -1,6 +1,7 @@
 """unit.toml: what ships parses, and each mistake is named."""
 
 import datetime as dt
+import errno
 import itertools
 import os
 from importlib import resources
@@ -10,7 +11,7 @@ import pytest
 
 from edge.capture.picamera import PiCamera
 from edge.clock import SteppedClock
-from edge.config import CameraTable, ConfigError, read_config
+from edge.config import CameraTable, ConfigDenied, ConfigError, read_config
 from edge.parts import broker_config, make_camera
 from edge.policy.document import read_policy
 from edge.vision.model_file import DEFAULT_CARD
@@ -84,12 +85,12 @@ def test_the_policy_that_ships_is_taken():
         ("[unit]", f"x = {'[' * 5000}{']' * 5000}\n[unit]", "wanted TOML"),
         ("[unit]", "[unit", "wanted TOML"),
         ("[paths]", "[path]", "path"),
-        ("# pin = 17", "pin = 3", r"led\.pin: wanted a whole number >= 4, got 3"),
+        ("# pin = 17", "pin = 3", r"led\.pin: wanted a GPIO that .*, got 3"),
         ("# pin = 17", "pin = 28", r"led\.pin: wanted a whole number <= 27, got 28"),
         ("# pin = 17", "pin = true", r"led\.pin: wanted .*got true"),
         ("# sense_pin", "sense_pin", r"led\.sense_pin: wanted led\.pin beside it, got none"),
         ("# pin = 17", "pin = 27\nsense_pin = 27", r"led\.sense_pin: wanted another pin.*got 27 for both"),
-        ("# pin = 17", "pin = 17\nsense_pin = 2", r"led\.sense_pin: wanted a whole number >= 4, got 2"),
+        ("# pin = 17", "pin = 17\nsense_pin = 2", r"led\.sense_pin: wanted a GPIO that .*, got 2"),
         ("# pin = 22", "pin = 1", r"button\.pin: wanted a whole number >= 2, got 1"),
         ("# pin = 22", "pin = 2\npull_up = false", r"button\.pull_up: wanted true.*GPIO 2 up, got false"),
         ("# hold_s = 3 ", "hold_s = 0.5", r"button\.hold_s: wanted .*>= 1.*got 0\.5"),
@@ -173,3 +174,17 @@ def test_only_a_file_of_a_sane_size_is_read(tmp_path):
     (tmp_path / "unit.toml").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="UTF-8"):
         read_config(tmp_path / "unit.toml")
+
+
+def test_whoever_may_not_read_the_settings_is_told_to_use_sudo_and_not_to_correct_a_line(
+    tmp_path, monkeypatch
+):
+    """Root, who runs some tests, reads everything."""
+
+    def denied(*_what):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("edge.config.read_bounded", denied)
+    with pytest.raises(ConfigDenied, match="Permission denied") as why:
+        read_config(tmp_path / "unit.toml")
+    assert "sudo" in type(why.value).__doc__

@@ -1,11 +1,15 @@
 """What is done at the unit: button, command line, notice, repair, and what the worker's log says of it."""
 
+import contextlib
 import dataclasses
 import datetime as dt
+import errno
+import threading
 
 import pytest
 
-from edge.breaks import Breaks
+from edge.breaks import Breaks, Notebook
+from edge.capture.standin import StandInCamera, plain
 from edge.clock import SteppedClock
 from edge.control.protocol import (
     AcceptNotice,
@@ -17,17 +21,20 @@ from edge.control.protocol import (
     TakeBreak,
     WithdrawNotice,
 )
-from edge.desk import Desk
+from edge.desk import STILL_OPEN, Desk
 from edge.device.hardware import Hardware
 from edge.device.indicator import NoIndicator, StandinButton, StandinIndicator, identity_code
 from edge.errors import EdgeError
-from edge.notebook import TwoPlaces
+from edge.notebook import NotKept, TwoPlaces
 from edge.notice import Notice, NoticeError
 from edge.policy.breaks import BreakBy
+from edge.policy.schedule import Off
 from edge.repair import Repair, RepairError
 from edge.requests import Requests
 from edge.uplink.commands import NotDone
+from edge.uplink.records import SpoolFull
 from edge.uplink.spool import Spool
+from edge.uplink.twin_store import Disk
 from edge.worklog.entries import Here
 from edge.worklog.errors import LogUnwritable
 from edge.worklog.log import WorkerLog
@@ -68,20 +75,22 @@ def spool(tmp_path):
         yield spool
 
 
-def make(tmp_path, spool, worker_log, *, hardware=None):
+def make(tmp_path, spool, worker_log, *, hardware=None, disk=None):
     clock, light, buttons = SteppedClock(NOON), StandinIndicator(), []
 
     def make_button(on_press, on_hold):
         buttons.append(StandinButton(on_press=on_press, on_hold=on_hold))
         return buttons[0]
 
-    breaks = Breaks(clock, lambda: 1800.0, lambda change, now: None)
+    kept = TwoPlaces(tmp_path, spool, disk=disk)
+    notebook = Notebook(kept.read, kept.write)
+    breaks = Breaks(clock, lambda: 1800.0, lambda change, now: None, notebook=notebook, boot_id="1")
     requests = Requests(breaks, clock)
     desk = Desk(
         hardware or Hardware(light, make_button),
         "cam-1",
-        Notice(tmp_path),
-        Repair(TwoPlaces(tmp_path, spool, "repair")),
+        Notice(tmp_path, disk),
+        Repair(TwoPlaces(tmp_path, spool, "repair", disk)),
         requests,
         worker_log,
         clock,
@@ -110,7 +119,82 @@ def test_the_button_accepts_the_notice_first_and_then_starts_and_ends_breaks(hom
     assert home.requests.breaks.on.by is BreakBy.BUTTON
     home.button.press()
     assert home.requests.breaks.on is None
-    assert home.said() == [("notice accepted", "version 1, by button")]
+    assert home.said() == [("notice accepted", "version 1, at the button")]
+
+
+def test_who_presses_to_end_a_break_accepts_nothing(home):
+    """Somebody afar can begin one while the notice waits: the light then tells of a break."""
+    home.requests.start_break("", BreakBy.COMMAND)
+    home.button.press()
+    assert home.requests.breaks.on is None
+    assert not home.desk.notice.accepted
+    home.button.press()
+    assert home.desk.notice.accepted
+
+
+@pytest.mark.parametrize("why", ["no light", "the light fails", "a repair"])
+def test_a_press_accepts_nothing_where_no_light_asks_for_it(tmp_path, spool, worker_log, why):
+    """It is the button of breaks too: who presses it unasked wants one."""
+    buttons = []
+
+    def make_button(on_press, on_hold):
+        buttons.append(StandinButton(on_press=on_press, on_hold=on_hold))
+        return buttons[0]
+
+    hardware = Hardware(NoIndicator(), make_button) if why == "no light" else None
+    home = make(tmp_path, spool, worker_log, hardware=hardware)
+    if why == "the light fails":
+        home.light.failure = "it stays dark"
+    if why == "a repair":
+        home.desk.handle(BeginRepair("lens"))
+    (buttons or home.buttons)[0].press()
+    assert not home.desk.notice.accepted
+    assert home.requests.breaks.on.by is BreakBy.BUTTON
+
+
+class Reluctant(Disk):
+    """A disk that takes nothing while it is full."""
+
+    full = False
+
+    def write(self, path, data):
+        self._refuse()
+        super().write(path, data)
+
+    def remove(self, path):
+        self._refuse()
+        super().remove(path)
+
+    def _refuse(self):
+        if self.full:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.mark.parametrize("what", ["break", "withdrawn", "repair"])
+def test_nobody_has_the_unit_start_over_that_would_forget_what_was_done_here(
+    tmp_path, worker_log, monkeypatch, what
+):
+    disk = Reluctant()
+    with Spool.open(tmp_path / "spool.db") as spool:
+        home = make(tmp_path, spool, worker_log, disk=disk)
+        home.accept()
+        home.desk.check_kept()
+        disk.full = True
+        monkeypatch.setattr(spool, "note", refuse)
+        with contextlib.suppress(EdgeError):
+            home.desk.handle(
+                {"break": TakeBreak("x"), "withdrawn": WithdrawNotice(), "repair": BeginRepair("lens")}[what]
+            )
+        with pytest.raises(NotKept, match="start over"):
+            home.desk.check_kept()
+        disk.full = False
+        home.desk.turn()
+        home.requests.turn()
+        home.desk.check_kept()
+
+
+def refuse(*_what):
+    raise SpoolFull("wanted room, got none")
 
 
 def test_a_long_press_shows_who_this_is_and_does_nothing_else(home):
@@ -131,6 +215,21 @@ def test_the_command_line_takes_and_ends_a_break(home):
     assert home.desk.handle(Resume()) == Done(lasted_s=7.0)
     with pytest.raises(NotDone):
         home.desk.handle(Resume())
+
+
+def test_who_takes_a_break_is_told_that_the_camera_is_closed_once_it_is(home, monkeypatch):
+    """Its driver may hang in the opening or the closing of it, for many seconds."""
+    home.accept()
+    shutter = home.desk.shutter(StandInCamera(home.clock, plain((1, 2, 3), (64, 64))))
+    assert shutter.turn(None) is None
+    monkeypatch.setattr("edge.desk.CLOSED_WITHIN_S", 0.1)
+    assert home.desk.handle(TakeBreak("water")).text == STILL_OPEN
+    monkeypatch.setattr("edge.desk.CLOSED_WITHIN_S", 30.0)
+    watch = threading.Timer(0.2, shutter.turn, (Off.BREAK,))
+    watch.start()
+    assert home.desk.handle(TakeBreak("water")).text == ""
+    assert not shutter.is_open
+    watch.join(30)
 
 
 def test_a_break_can_be_taken_while_everything_else_is_wrong(home, worker_log):
@@ -250,3 +349,17 @@ def test_closing_gives_the_pins_back_and_the_light_goes_out(home):
     home.desk.close()
     assert home.light.closed
     assert home.button.closed
+
+
+def test_the_end_of_a_break_or_a_repair_promises_no_open_camera_that_stays_closed(home):
+    home.desk.handle(TakeBreak("water"))
+    home.desk.handle(BeginRepair("lens"))
+    assert "blocked for repair: lens" in home.desk.handle(Resume()).text
+    assert "until the notice is accepted" in home.desk.handle(EndRepair()).text
+    home.accept()
+    home.light.failure = "a short"
+    home.desk.handle(TakeBreak("water"))
+    assert "its light does not work: a short" in home.desk.handle(Resume()).text
+    home.light.failure = None
+    home.desk.handle(TakeBreak("water"))
+    assert home.desk.handle(Resume()).text == ""

@@ -4,15 +4,16 @@ import datetime as dt
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 
 import msgspec
 import pytest
 
 from edge.control.client import ask
-from edge.control.protocol import Done, Resume, TakeBreak
+from edge.control.protocol import Done, EndRepair, Resume, TakeBreak
 from edge.diary import WorkersDiary
-from edge.evidence.sealing import new_private_key, parcel
+from edge.evidence.sealing import new_private_key, open_sealed, parcel
 from edge.uplink.diary import NotNoted
 from edge.uplink.messages import AlarmCode, Capture, decode_state
 from edge.uplink.signals import Publication
@@ -20,9 +21,10 @@ from edge.uplink.topics import Topics
 from edge.worklog.entries import Command, PolicyTook, Sent
 from edge.worklog.log import WorkerLog
 from edge.worklog.reading import picture_bytes, read, verify
-from tests.broker import collect, rest, subscribed
+from tests.broker import collect, rest, subscribed, until
 from tests.test_remote import Operator
 
+pytestmark = pytest.mark.timeout(300)
 ROOT = "deskwatch/v1/acme/cam-1/"
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 
@@ -34,6 +36,10 @@ def plain(payload):
 
 def sent(daemon):
     return [entry.note for entry in read(daemon.state / "log") if isinstance(entry.note, Sent)]
+
+
+def policies(daemon):
+    return [entry.note for entry in read(daemon.state / "log") if isinstance(entry.note, PolicyTook)]
 
 
 def of_unit(messages):
@@ -100,7 +106,7 @@ def test_whatever_arrives_at_the_broker_stands_in_the_log(daemon, mosquitto, ope
         "resume",
     ]
     policies = [entry.note for entry in entries if isinstance(entry.note, PolicyTook)]
-    assert [took.version for took in policies] == [5, 6]
+    assert [took.version for took in policies] == [5, 6, 6]  # the last at the second start
     assert json.loads(policies[1].document)["rules"][0]["labels"] == ["cell phone"]
     assert verify(daemon.state / "log").problem is None
     # And the pictures, as they were sent.
@@ -126,7 +132,7 @@ def test_a_sealed_picture_is_in_the_log_in_the_clear_as_the_reviewer_sees_it(dae
     assert jpeg.startswith(b"\xff\xd8")
     arrived = dict(of_unit(got))[note.topic]
     assert jpeg not in arrived
-    assert parcel is not None
+    assert open_sealed(arrived, [key], "cam-1", note.topic.rpartition("/")[2]) == jpeg
     assert unlogged(got, sent(daemon)) == []
 
 
@@ -251,3 +257,48 @@ def test_a_log_that_takes_nothing_is_an_error_and_an_alarm(diary, worker_log):
         diary.leaving([Publication(f"{ROOT}event", b"{}", "application/json")])
     (alarm,) = diary.alarms()
     assert (alarm.code, "closed" in alarm.detail) == ("log-unwritable", True)
+
+
+def test_the_alarm_holds_until_the_log_takes_something_again(diary, worker_log, tmp_path):
+    """What stands there already says nothing of how the log is now; nor does nothing at all."""
+    known = Publication(f"{ROOT}event", b"{}", "application/json")
+    diary.leaving([known])
+    folder = tmp_path / "log"
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(NotNoted):
+        diary.leaving([Publication(f"{ROOT}event", b'{"id": "2"}', "application/json")])
+    diary.leaving([known])
+    diary.leaving([])
+    assert [alarm.code for alarm in diary.alarms()] == ["log-unwritable"]
+    (tmp_path / "elsewhere").rename(folder)
+    diary.leaving([Publication(f"{ROOT}event", b'{"id": "2"}', "application/json")])
+    assert diary.alarms() == []
+
+
+def test_a_log_that_was_deleted_while_the_unit_was_off_closes_the_camera(daemon):
+    daemon.watching()
+    until(lambda: "opened phone" in daemon.said(), "the phone to be seen")
+    daemon.stop()
+    shutil.rmtree(daemon.state / "log")
+    daemon.start()
+    until(lambda: "repair: the worker's log is gone" in daemon.said(), "the camera to stay closed")
+    assert daemon.said().count("INFO: watching") == 1
+    assert isinstance(ask(daemon.state, EndRepair()), Done)
+    until(lambda: daemon.said().count("INFO: watching") == 2, "the watch to go on")
+    daemon.stop()
+    daemon.start()
+    until(lambda: daemon.said().count("INFO: watching") == 3, "the watch to begin again")
+
+
+def test_the_rules_in_force_are_in_the_log_of_each_start_and_of_one_that_begins_anew(daemon):
+    for _ in range(2):
+        daemon.watching()
+        until(lambda: policies(daemon), "the rules to be noted")
+        daemon.stop()
+    assert [took.version for took in policies(daemon)] == [5, 5]
+    (segment,) = (daemon.state / "log").glob("segment-*.jsonl")
+    segment.write_bytes(segment.read_bytes().replace(b'"version":5', b'"version":6', 1))
+    daemon.start()
+    until(lambda: "repair: the worker's log was changed" in daemon.said(), "the change to be found")
+    until(lambda: policies(daemon), "the rules to be noted in the new log")
+    assert [took.version for took in policies(daemon)] == [5]

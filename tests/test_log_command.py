@@ -1,8 +1,10 @@
 """`deskwatch log`: what the worker types, against a log that the unit's own code wrote."""
 
+import datetime as dt
 import hashlib
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -74,12 +76,14 @@ def test_the_log_is_told_line_by_line_and_ends_with_its_head(written):
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert (
-        lines[0]
-        == "The log that unit cam-1 keeps for you. What was sent went to acme. Times are those of UTC."
+        lines[0] == "The log that unit cam-1 keeps for you. What was sent went to acme, through the server"
+        " broker.example.com. Times are those of UTC."
     )
-    assert lines[2] == "Tuesday, 24 November 2026"
+    assert lines[2] == "The rules now:"
+    assert "  Reports      cell phone, when seen for 2 s; nobody at the desk, for 30 s (no picture)" in lines
+    assert lines[lines.index("Tuesday, 24 November 2026") - 1] == ""
     assert any(re.fullmatch(r"  09:00:00 +\d+  seen   Cell phone seen; .*", line) for line in lines)
-    assert any(line.endswith("here   Notice accepted; “by button”") for line in lines)
+    assert any(line.endswith("here   Notice accepted; at the button") for line in lines)
     assert lines[-2].startswith("This log is complete and unchanged since 24 November 2026.")
     assert hashlib.sha256(stored(written)[-1]).hexdigest() in lines[-1]
     assert "\033" not in done.stdout
@@ -99,11 +103,90 @@ def test_one_changed_byte_is_found_and_named_everywhere(written, tmp_path):
         done = run(written, *arguments)
         assert done.returncode == 1
         assert "This log was changed or damaged." in done.stdout
-        assert f"{file.name}, entry {number}:" in done.stdout
+        assert f"Found: Entry {number} is not as it was written." in done.stdout
+        assert done.stdout.count(f"{file.name}, entry {number}:") == 1
+        assert "keeps it closed until somebody there has looked" in done.stdout
     assert f"{file.name}, entry {number}:" in (tmp_path / "page.html").read_text()
     done = run(written, "--json")
     assert done.returncode == 1
     assert f"{file.name}, entry {number}:" in done.stderr
+
+
+def test_the_finding_stands_at_the_top_and_the_changed_entry_in_its_place(written):
+    change_one_byte(written, b'"kind":"policy-took"')
+    done = run(written)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("This log was changed or damaged. Found: Entry 2 is not as it was written.")
+    assert any(re.fullmatch(r" +2  log    Entry 2 was changed: it cannot be read", line) for line in lines)
+    assert "The rules: which rules are in force is not written in this log" in done.stdout
+
+
+def set_aside(unit: Unit, where: bytes) -> Path:
+    """Change the log, and have the unit begin a new one in its place, as it does; return the old one."""
+    change_one_byte(unit, where)
+    unit.now_at = at(12)
+    with unit.open() as log:
+        reason = f"the worker's log was changed: {log.damage}"[:256]
+        log.start_anew(reason)
+        unit.write(log, at(12), Here("repair begun", reason), Here("camera", f"repair: {reason}"))
+    return unit.log_folder.with_name("log.damaged-1")
+
+
+def test_a_log_begun_anew_is_not_called_good_and_the_old_one_is_told(written, tmp_path):
+    old = set_aside(written, b"by button")
+    page = tmp_path / "page.html"
+    for arguments in (["--verify"], [], ["--html", str(page)]):
+        done = run(written, *arguments)
+        assert done.returncode == 1
+        assert "This log was begun anew on 24 November 2026: the one before it was changed." in done.stdout
+        assert f"lies in {old}" in done.stdout
+        assert "complete and unchanged" not in done.stdout
+        assert done.stdout.count("wanted the checksum") == 1
+    told = run(written).stdout
+    assert "The rules now, as log.damaged-1 says, which was changed:" in told
+    before, after = told.split("From the log that is written now:")
+    assert "From log.damaged-1, which was changed: what it says cannot be relied on." in before
+    assert "Cell phone seen" in before
+    assert "was changed: it cannot be read" in before
+    assert "This log begins anew" in after
+    shown = page.read_text()
+    assert 'class="verdict warn"' in shown
+    assert str(old) in shown
+    assert "Cell phone seen" in shown
+    assert "What the camera did for " in shown
+    assert "The camera was not open" not in shown
+
+
+def test_json_of_a_log_begun_anew_is_that_log_and_names_the_other(written):
+    old = set_aside(written, b"by button")
+    done = run(written, "--json")
+    assert done.returncode == 1
+    assert done.stdout.encode().splitlines() == stored(written)
+    assert str(old) in done.stderr
+
+
+def test_a_fingerprint_of_a_log_that_was_set_aside_is_found_there(written):
+    heads = [hashlib.sha256(line).hexdigest() for line in stored(written)]
+    old = set_aside(written, b"by button")
+    done = run(written, "--head", heads[1])
+    assert done.returncode == 1
+    assert f"That is the fingerprint of entry 2 of a log that was changed: {old}." in done.stdout
+    shutil.rmtree(old)
+    done = run(written, "--head", heads[-2])
+    assert "That is the last fingerprint that fits of the log before this one" in done.stdout
+    assert "does not lie beside this one any more" in done.stdout
+    assert done.returncode == 1
+
+
+def test_pictures_of_a_log_that_was_set_aside_are_shown_where_kept(unit, tmp_path):
+    jpeg, now_at = picture(), dt.datetime.now(dt.UTC)
+    unit.now_at = now_at
+    with unit.open() as log:
+        ref = log.keep_picture("one", jpeg, now_at + RETAIN)
+        unit.write(log, now_at, opened("one", now_at, jpeg=jpeg), thumb("one", jpeg, ref), Here("by button"))
+    set_aside(unit, b"by button")
+    assert run(unit, "--html", str(tmp_path / "page.html")).returncode == 1
+    assert "data:image/jpeg;base64," in (tmp_path / "page.html").read_text()
 
 
 def test_a_head_noted_before_is_found_in_the_chain_and_not_in_another(written):
@@ -159,8 +242,6 @@ def test_the_page_is_written_whole_and_for_its_owner_alone(written, tmp_path):
 
 
 def test_a_picture_that_is_kept_is_in_the_page(unit, tmp_path):
-    import datetime as dt
-
     jpeg, now_at = picture(), dt.datetime.now(dt.UTC)
     unit.now_at = now_at
     with unit.open() as log:
@@ -212,7 +293,7 @@ def test_who_may_not_read_is_told_to_use_sudo():
         unit = Unit(folder)
         with unit.open() as log:
             unit.write(log, at(10), Here("notice accepted"))
-        for closed_one, what in ((unit.log_folder, "log"), (unit.config, "unit's settings")):
+        for closed_one, what in ((unit.log_folder, "to read the log"), (unit.config, "a readable TOML file")):
             usual = stat.S_IMODE(closed_one.stat().st_mode)
             closed_one.chmod(0)
             done = subprocess.run(
@@ -223,7 +304,7 @@ def test_who_may_not_read_is_told_to_use_sudo():
             )
             closed_one.chmod(usual if os.geteuid() else 0o755)
             assert done.returncode == 2
-            assert f"wanted to read the {what}, got: Permission denied" in done.stderr
+            assert f"wanted {what}, got: Permission denied" in done.stderr
             assert "sudo" in done.stderr
 
 

@@ -4,17 +4,19 @@ import base64
 import datetime as dt
 import html.parser
 import re
+from pathlib import Path
 
 import pytest
 
 from edge.logbook.cards import Log, Room
 from edge.logbook.days import days_of
+from edge.logbook.gathering import Part
 from edge.logbook.page import render
-from edge.logbook.view import Survey, survey, verdict
+from edge.logbook.survey import Survey, survey, verdict
 from edge.uplink.messages import Capture
 from edge.uplink.wire import timestamp
 from edge.worklog.entries import Began, Command, Entry, Head, Here, Note, PictureRef, Pruned, Sent, at_text
-from edge.worklog.reading import Verified
+from edge.worklog.reading import Unread, Verified
 from tests.worklog_story import (
     at,
     break_ended,
@@ -28,6 +30,7 @@ from tests.worklog_story import (
 )
 
 NOW_AT = at(18)
+LOG = Path("/var/lib/deskwatch/log")
 VOID = {"meta", "img", "rect", "br"}
 
 
@@ -71,12 +74,13 @@ def page(
     values = {
         "unit": "cam-1",
         "tenant": "acme",
+        "server": "broker.example.com",
         "made_at": now_at,
         "zone": about.zone,
         "zone_name": about.zone_name,
-        "verdict": verdict(whole, about),
+        "verdict": verdict(whole, about, LOG),
         "head": whole.head,
-        "policy": about.policy,
+        "survey": about,
         "days": days_of(written, about.zone, now_at),
         "not_read": 0,
         "show": lambda ref: None,
@@ -92,7 +96,7 @@ def with_picture(event_id: str, when: dt.datetime, jpeg: bytes, sealed_to: str =
 def test_a_day_is_told_with_its_pictures_breaks_and_rules():
     jpeg = picture()
     shown = page(
-        (at(7), Began("the unit was started")),
+        (at(7), Began("first")),
         (at(7), policy_note()),
         (at(8), state(Capture.WATCHING, at(8))),
         *with_picture("one", at(9), jpeg, "kid-0123456789abcdef"),
@@ -113,7 +117,10 @@ def test_a_day_is_told_with_its_pictures_breaks_and_rules():
     assert "Break: lunch" in read.text
     assert "Monday to Friday, 08:00 to 17:00" in read.text
     assert "sealed: only who holds the key kid- 0123 4567 89ab … can open it" in read.text
-    assert "kept here and there until 30 November 2026, 09:00 at most" in read.text
+    assert (
+        "kept here until 30 November 2026, 09:00 at most; whoever received it has to delete it by then too"
+        in read.text
+    )
     assert "This log is complete and unchanged" in read.text
     (bar,) = [each for each in read.of("svg") if each.get("role") == "img"]
     assert bar["aria-label"] == (
@@ -182,9 +189,9 @@ def test_whatever_comes_from_outside_is_text():
         ]
         for text in ("x", EVIL)
     )
-    problem = verdict(Verified(1, 1, Head(1, ""), 0, EVIL), Survey())
-    named = {"unit": EVIL, "tenant": EVIL, "zone_name": EVIL, "verdict": problem}
-    plain = Reader(page(*clean, unit="x", tenant="x", zone_name="x", verdict=problem))
+    problem = verdict(Verified(1, 1, Head(1, ""), 0, EVIL), Survey(), LOG)
+    named = {"unit": EVIL, "tenant": EVIL, "server": EVIL, "zone_name": EVIL, "verdict": problem}
+    plain = Reader(page(*clean, unit="x", tenant="x", server="x", zone_name="x", verdict=problem))
     read = Reader(page(*dirty, **named))
     assert [tag for tag, _ in read.elements] == [tag for tag, _ in plain.elements]
     assert "\u202e" not in read.text
@@ -193,12 +200,72 @@ def test_whatever_comes_from_outside_is_text():
 
 def test_a_damaged_log_says_so_first():
     found = verdict(
-        Verified(1, 1, Head(1, "ab" * 32), 0, "segment-00000001.jsonl, entry 2: it was changed"), Survey()
+        Verified(
+            1, 1, Head(1, "ab" * 32), 0, "segment-00000001.jsonl, entry 2: wanted the checksum 1, got 2"
+        ),
+        Survey(),
+        LOG,
     )
     shown = page((at(9), Here("notice accepted")), verdict=found)
-    assert shown.index("entry 2: it was changed") < shown.index("Notice accepted")
+    assert shown.index("Entry 2 is not as it was written") < shown.index("Notice accepted")
     assert 'class="verdict bad" role="alert"' in shown
+    assert "<code>deskwatch repair --done</code>" in shown
     assert "Write this down" not in shown
+
+
+def test_a_log_begun_anew_is_amber_and_tells_what_is_left_of_the_one_before():
+    old = LOG.with_name("log.damaged-1")
+    before = [Entry(1, at_text(at(9)), "", opened("one", at(9))), Unread(2, 2, changed=True)]
+    began = [
+        Entry(1, at_text(at(10)), "", Began("the worker's log was changed: entry 2: wanted the checksum"))
+    ]
+    about = survey(began, [(old, before[:1])])
+    shown = page(
+        survey=about,
+        verdict=verdict(Verified(1, 1, Head(1, "ab" * 32), 0, None), about, LOG),
+        days=days_of(began, dt.UTC, NOW_AT, former=[Part(old.name, before)], anew=about.anew),
+    )
+    read = Reader(shown)
+    assert 'class="verdict warn" role="alert"' in shown
+    assert "✓" not in read.text
+    assert f"lies in {old}" in read.text
+    assert read.text.count("from log.damaged-1, which was changed") == 2
+    assert "Word for word (entry 1 of log.damaged-1)" in read.text
+    assert "Entry 2 was changed: it cannot be read" in read.text
+    assert "What the camera did is not known, and 1 report and 0 pictures left the unit." in read.text
+    assert "The camera was not open" not in read.text
+    assert "camera open, as far as is known" in read.text
+
+
+def test_what_the_camera_did_is_claimed_as_far_as_it_is_written():
+    assert "What the camera did is not written, and" in Reader(page((at(9), opened("one", at(9))))).text
+    closed_all_day = page((at(9), state(Capture.OFF_SHIFT, at(9))))
+    assert "The camera was not open, and nothing was reported." in Reader(closed_all_day).text
+
+
+def test_of_a_changed_log_nobody_claims_that_nothing_was_reported():
+    found = verdict(Verified(1, 1, Head(1, ""), 0, "entry 2: wanted the checksum 1, got 2"), Survey(), LOG)
+    told = ((at(9, days=-3), Here("notice accepted")), (at(9), Here("repair done")))
+    read = Reader(page(*told, verdict=found))
+    assert read.text.count("nothing that can be read was reported") == 2
+    assert "From 22 November 2026 to 23 November 2026: nothing is written that can be read." in read.text
+    assert "nothing is written, and nothing left the unit" in Reader(page(*told)).text
+
+
+def test_who_received_it_is_named_with_the_server():
+    assert "all of it goes to acme, through the server broker.example.com." in Reader(page()).text
+    elsewhere = page((at(7), policy_note(broker={"host": "there.example.com"})))
+    assert "through the server there.example.com (at other times it may have been broker.example.com)" in (
+        Reader(elsewhere).text
+    )
+    assert "the server there.example.com" in elsewhere[elsewhere.index("Goes to") :]
+
+
+def test_a_duration_breaks_between_its_parts_only():
+    shown = page(
+        (at(9), state(Capture.WATCHING, at(9))), (at(9, 1, 43), state(Capture.OFF_SHIFT, at(9, 1, 43)))
+    )
+    assert "<dd>1\N{NO-BREAK SPACE}min 43\N{NO-BREAK SPACE}s</dd>" in shown
 
 
 def test_runs_of_the_same_thing_are_folded():

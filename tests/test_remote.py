@@ -9,6 +9,8 @@ import pytest
 
 from edge.unit import TWIN_FOLDER
 from edge.uplink.command_messages import decode_ack
+from edge.uplink.listener import listen
+from edge.uplink.messages import decode_state
 from edge.uplink.signals import Publication
 from edge.uplink.twin_messages import decode_reported
 from edge.uplink.wire import timestamp
@@ -55,9 +57,17 @@ def operator(tmp_path, daemon, mosquitto):
 
 def online(daemon):
     """Start a unit, and wait until it watches and listens: a broker keeps nothing for who never came."""
-    before = daemon.said().count("connected to") if daemon.log.exists() else 0
     daemon.watching()
-    until(lambda: daemon.said().count("connected to") > before, "the unit to connect", 30)
+    # It leaves behind the subscriptions.
+    with listen(daemon.broker.config("waits-for-state"), f"{ROOT}/state") as listener:
+        states = [decode_state(one.payload) for one in collect(listener, lambda got: newest(got, daemon), 60)]
+    daemon.session = states[-1].session
+
+
+def newest(got, daemon):
+    """Whether the unit that was started last is online."""
+    states = [decode_state(one.payload) for one in got]
+    return any(state.online and state.session > daemon.session for state in states)
 
 
 def newer(daemon, version=6, **changes):

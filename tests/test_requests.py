@@ -23,6 +23,7 @@ from edge.uplink.spool import Spool
 from edge.uplink.topics import Topics
 from edge.uplink.wire import timestamp
 from edge.vision.types import Blind, Box, Detection
+from tests.broker import until
 
 MONDAY = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 
@@ -421,6 +422,61 @@ def test_a_break_that_a_command_began_a_command_ends(unit):
     unit.clock.sleep(0.0)
     unit.clock.sleep(3.0)
     assert unit.requests.end_break("", BreakBy.COMMAND).lasted_s == 3.0
+
+
+@pytest.mark.parametrize("by", [BreakBy.BUTTON, BreakBy.LOCAL])
+def test_a_break_from_afar_gives_way_to_the_workers_own(unit, by):
+    """Else one that was begun from afar, with seconds left of it, would be all that the worker gets."""
+    unit.requests.start_break("", BreakBy.COMMAND)
+    unit.clock.sleep(0.0)
+    unit.clock.sleep(1790.0)
+    begun = unit.breaks.begun
+    assert unit.requests.start_break("water", by).ends_at == timestamp(MONDAY + dt.timedelta(seconds=3590))
+    assert (unit.breaks.on.by, unit.breaks.on.reason) == (by, "water")
+    assert unit.breaks.begun == begun + 1
+    with pytest.raises(NotDone) as why:
+        unit.requests.end_break("", BreakBy.COMMAND)
+    assert why.value.code == "too-early"
+    unit.breaks.tell()
+    first, ended, second = unit.told
+    assert (ended.on, ended.end.by, ended.end.lasted_s) == (first.on, by, 1790.0)
+    assert second.on is unit.breaks.on
+    # A second one of the worker's own changes nothing.
+    on = unit.breaks.on
+    unit.requests.start_break("more", by)
+    unit.requests.start_break("more", BreakBy.COMMAND)
+    assert unit.breaks.on is on
+
+
+def test_a_disk_that_hangs_delays_no_break_and_no_turn_of_the_watch(unit):
+    """The first one's note is under way, and does not come back; whoever asks next does not wait for it."""
+    hangs, goes_on, writes = threading.Event(), threading.Event(), []
+
+    def write(text):
+        writes.append(text)
+        hangs.set()
+        assert goes_on.wait(30)
+        unit.page["text"] = text
+
+    unit.breaks._notebook = Notebook(lambda: unit.page["text"], write)
+    thread = threading.Thread(target=unit.requests.start_break, args=("water", BreakBy.LOCAL))
+    thread.start()
+    try:
+        assert hangs.wait(30)
+        assert unit.breaks.left_s() == 1800.0
+        turned = threading.Thread(target=unit.requests.turn)
+        turned.start()
+        turned.join(10)
+        assert not turned.is_alive()
+        ended = threading.Thread(target=unit.requests.end_break, args=("", BreakBy.LOCAL))
+        ended.start()
+        until(lambda: unit.breaks.on is None, "the end to count")
+    finally:
+        goes_on.set()
+    thread.join(30)
+    ended.join(30)
+    assert not ended.is_alive()
+    assert unit.breaks._note() == unit.page["text"] == writes[-1]
 
 
 def test_the_first_five_minutes_hold_over_a_restart_and_a_power_cut(unit):

@@ -263,3 +263,17 @@ def test_it_stands_alone_where_footage_is_replayed():
     watch.run(told.stop)
     assert watch.counts.frames > 0
     assert clock.now_at() >= MONDAY + dt.timedelta(seconds=0.4)
+
+
+def test_the_light_stays_on_while_a_driver_that_hangs_may_hold_the_camera():
+    """Closed for us is not closed for it; the light says what is sure, and goes off once that lets go."""
+    scene = Scene()
+    scene.shutter.turn(None)
+    scene.camera.held = True
+    assert scene.shutter.turn(Off.BREAK, 600.0) is Off.BREAK
+    assert scene.shutter.held
+    assert scene.record() == ["light watching", "open", "close"]
+    scene.camera.held = False
+    assert scene.shutter.turn(Off.BREAK, 590.0) is Off.BREAK
+    assert not scene.shutter.held
+    assert scene.record() == ["light break"]

@@ -70,7 +70,7 @@ def write_zone(folder, ends_at):
 def limits(daemon, broker_port, pictures):
     """Return what a unit may do: write what it keeps in its state folder, and reach one broker."""
     kept = r"spool\.(db(-wal|-shm|-journal|\.lock)?|mark|reserve)|(break|notice|repair)\.(json|json\.new|new)"
-    logged = r"log\.lock|log/(head|segment-\d+\.jsonl|pictures/[0-9a-f-]{36}\.\d+\.jpg)(\.new)?"
+    logged = r"log\.lock|log/(head|segment-\d+\.jsonl|pictures/[0-9a-f-]{36}\.\d+\.(jpg|undated))(\.new)?"
     fresh = r"log/(head|pictures/[0-9a-f-]{36}\.\d+)\.new|twin/[a-z-]+\.(json|jws|new)"
     state = re.compile(rf"{re.escape(str(daemon.state))}/({kept}|{logged}|{fresh})")
     socket = re.compile(r"/proc/self/fd/\d+/control\.sock(\.new)?")
@@ -174,7 +174,7 @@ def a_day(daemon, footage, mosquitto, folder):
             shutil.rmtree(daemon.state)
             daemon.log.unlink()
         else:
-            until(lambda trace=trace: not trace_grows(trace), "the trace to be written", 30)
+            until(lambda trace=trace: is_whole(trace), "the trace to be written", 60)
             return trace, *seen
     pytest.fail("even 90 s are too short for a break: is this machine alive?")
 
@@ -193,7 +193,7 @@ def test_the_kernel_s_view_of_a_day(daemon, mosquitto, footage, tmp_path, tracea
 
     # The footage is open only while it is watched.
     opened = story.of(str(footage))
-    sniffs = [each for each in opened if each.read_bytes <= SNIFF_BYTES and each.to_s - each.from_s < 1.0]
+    sniffs = [each for each in opened if each.read_bytes <= SNIFF_BYTES]
     watched = [each for each in opened if each not in sniffs]
     assert all(each.read_bytes > SNIFF_BYTES for each in watched)
     assert overlap(watched, resumed[1], ends_s)
@@ -226,10 +226,10 @@ def test_the_kernel_s_view_of_a_day(daemon, mosquitto, footage, tmp_path, tracea
         print(f"written to: {', '.join(sorted(written))}")
 
 
-def trace_grows(trace):
-    size = trace.stat().st_size
-    time.sleep(0.3)
-    return trace.stat().st_size != size
+def is_whole(trace):
+    """Whether strace, which runs beside the program, has written to its end: that of the last process."""
+    last = trace.read_bytes()[-400:].rstrip().rpartition(b"\n")[2]
+    return re.search(rb"\+\+\+ (exited|killed) ", last) is not None
 
 
 def pictures_of(came):
@@ -268,7 +268,7 @@ def replay(folder, *program):
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert done.returncode == 1, done.stderr  # a finding: a phone
-    until(lambda: not trace_grows(trace), "the trace to be written", 30)
+    until(lambda: is_whole(trace), "the trace to be written", 60)
     with trace.open() as lines:
         story = follow(parse(lines), Limits(FRAME_BYTES, lambda path: path == "/dev/null"))
     watched = [each for each in story.of(str(footage)) if each.read_bytes > SNIFF_BYTES]
@@ -293,8 +293,8 @@ def test_the_kernel_s_view_of_a_replay(tmp_path, traceable, capsys):
     assert story.file_bytes() < 1000
 
     began_s, ended_s, over_s = said_at(story, "started break", "ended   break", "(off-shift)")
-    # It is told of the break just before the camera closes, and of the shift's end just after.
-    assert before.last_read_s < began_s < before.to_s < ended_s < after.from_s
+    # The camera closes first: to tell of it may take its time.
+    assert before.last_read_s < before.to_s < began_s < ended_s < after.from_s
     assert after.last_read_s < after.to_s < over_s
     assert "0:03.0  started break" in said
     assert re.search(r"0:20\.\d  closed  phone .*\(off-shift\)", said)
@@ -302,7 +302,7 @@ def test_the_kernel_s_view_of_a_replay(tmp_path, traceable, capsys):
     assert frames == pytest.approx((3 + 12) * 8, abs=2)
     with capsys.disabled():
         print(f"\n{said}{story.calls} calls traced; no socket; {story.file_bytes()} bytes to files;")
-        print(f"closed {1e3 * (before.to_s - began_s):.1f} ms after the break was told of")
+        print(f"closed {1e3 * (began_s - before.to_s):.1f} ms before the break was told of")
 
 
 BLIND = """
@@ -357,7 +357,7 @@ def test_a_program_that_leaks_is_seen_to(tmp_path, traceable):
     footage.write_bytes(bytes(200_000))
     program = [sys.executable, "-I", "-c", LEAK, footage, tmp_path, str(free_port())]
     subprocess.run([*command(trace), *program], check=True, timeout=60)
-    until(lambda: not trace_grows(trace), "the trace to be written", 30)
+    until(lambda: is_whole(trace), "the trace to be written", 60)
     with trace.open() as lines:
         story = follow(parse(lines), Limits(FRAME_BYTES, lambda path: path.endswith("/allowed")))
     assert story.kinds == {"frame", "path", "picture", "sized", "mapped", "socket"}

@@ -22,7 +22,8 @@ from edge.clock import SystemClock
 from edge.evidence.sealing import new_private_key, open_sealed
 from edge.policy.breaks import BreakBy, BreakChange, Now, OnBreak
 from edge.policy.document import parse_policy
-from edge.unit import DRAIN_S, Settings, running
+from edge.running import DRAIN_S, running
+from edge.unit import Settings
 from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.carry import Uplink
 from edge.uplink.envelope import new_signing_key, seal, trust

@@ -494,6 +494,63 @@ def test_a_frame_in_flight_when_the_break_starts_is_discarded(when):
     assert [entry[2] for entry in without.told.of("opened")] == ["phone"]
 
 
+@pytest.mark.parametrize("what", ["break", "shift"])
+def test_no_frame_is_taken_after_a_long_opening_of_the_camera_when_none_may_be_any_more(what):
+    """Drivers take up to twenty seconds; what happens meanwhile counts before the first frame."""
+    shift = policy(shift='"start": "00:00", "end": "12:01"')
+    rig = Rig(lambda n: desk(number=n), shift, until_s=200)
+    opening = rig.camera.open
+
+    def open_slowly():
+        opening()
+        if what == "break":
+            rig.requests.start_break("")
+        else:
+            rig.clock.advance_to(61.0)
+
+    rig.camera.open = open_slowly
+    rig.run()
+    assert rig.camera.record.count("open") == 1
+    assert rig.taken() == []
+    assert rig.camera.record[-1] == "close"
+
+
+def test_the_camera_is_closed_before_anything_that_may_wait_for_the_disk():
+    rig = Rig(lambda n: desk(number=n), until_s=5)
+    waited = []
+
+    def slow(what, done):
+        def do(*words):
+            if rig.breaks.on is not None:
+                waited.append((what, rig.camera.record[-1]))
+            return done(*words)
+
+        return do
+
+    rig.told.turn = slow("outcome", rig.told.turn)
+    rig.requests.turn = slow("requests", rig.requests.turn)
+    rig.breaks.tell = slow("tell", rig.breaks.tell)
+    scene = rig.camera._scene
+    rig.camera._scene = lambda n: (n == 5 and rig.requests.start_break(""), scene(n))[1]
+    rig.run()
+    assert {what for what, _ in waited} == {"outcome", "requests", "tell"}
+    assert {last for _, last in waited} == {"close"}
+
+
+def test_a_break_that_begins_within_a_turn_opens_no_camera():
+    rig = Rig(lambda n: desk(number=n), until_s=5)
+    ask = rig.watch._ask_schedule
+
+    def ask_and_break():
+        when = ask()
+        rig.requests.start_break("")
+        return when
+
+    rig.watch._ask_schedule = ask_and_break
+    rig.run()
+    assert list(rig.camera.record) == []
+
+
 def test_a_frame_of_a_break_that_is_over_already_is_discarded_too():
     rig = Rig(lambda n: desk(number=n), frames=30)
     scene = rig.camera._scene

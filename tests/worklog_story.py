@@ -14,6 +14,7 @@ from edge.policy.breaks import BreakBy
 from edge.policy.judge import Ended
 from edge.uplink.messages import (
     EVENT_CONTENT_TYPE,
+    Alarm,
     BreakEndedData,
     BreakEndedEvent,
     BreakStartedData,
@@ -149,7 +150,14 @@ def break_ended(started_id: str, now_at: dt.datetime, lasted_s: float, reason: s
     return said(BreakEndedEvent(**_envelope(f"end-{started_id}", "break", now_at), data=data))
 
 
-def state(capture: Capture, now_at: dt.datetime, *, session: int = 1, reason: str = "") -> Sent:
+def state(
+    capture: Capture,
+    now_at: dt.datetime,
+    *,
+    session: int = 1,
+    reason: str = "",
+    alarms: tuple[Alarm, ...] = (),
+) -> Sent:
     message = State(
         online=True,
         session=session,
@@ -159,6 +167,7 @@ def state(capture: Capture, now_at: dt.datetime, *, session: int = 1, reason: st
         policy_version=1,
         capture=capture,
         reason=reason,
+        alarms=alarms,
         at=timestamp(now_at),
     )
     return sent("state", encode(message))

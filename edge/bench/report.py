@@ -5,10 +5,10 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edge.bench.capture_gate import GateCost, gate_cost
 from edge.bench.footage import moving_pictures
 from edge.bench.measure import STAMPS, Gate, Pace, Seal, gate, pace, seal
 from edge.bench.memory import Memory, memory
-from edge.bench.shut import Shut, shut
 from edge.vision.detector import Detector
 from edge.vision.interpreter import Backend
 from edge.vision.model_file import find_card
@@ -27,7 +27,7 @@ class Report:
     model: str
     pace: tuple[Pace, ...]
     gate: Gate
-    shut: Shut
+    gate_cost: GateCost
     seal: Seal
     memory: tuple[Memory, ...]
 
@@ -58,7 +58,7 @@ def measure(model: str, *, seconds: float, frames: int, backend: Backend) -> Rep
         model=detectors[2].card.name,
         pace=tuple(paces),
         gate=gate(detectors[2], pictures, share_s),
-        shut=shut(),
+        gate_cost=gate_cost(),
         seal=seal(),
         memory=tuple(memory(card, count, backend) for count in (MEMORY_FRAMES, frames) if count),
     )
@@ -78,7 +78,7 @@ def table(report: Report) -> str:
             f"scene gate: {saved.static_inferences} inferences of {saved.frames} static frames,",
             f"  {saved.moving_inferences} of as many moving ones: {100 * saved.share:.1f} %;",
             f"  a skipped frame takes {saved.skipped_frame_ms:.2f} ms",
-            _shut_row(report.shut, min(one.invoke_ms for one in report.pace)),
+            _cost_row(report.gate_cost, min(one.invoke_ms for one in report.pace)),
             _seal_row(report.seal, min(one.invoke_ms for one in report.pace)),
             "memory of a replay, in a process of its own:",
             *[_memory_row(one) for one in report.memory],
@@ -95,7 +95,7 @@ def _pace_row(one: Pace) -> str:
     return row if one.inferred == one.frames else f"{row}  VOID: {one.inferred} inferred"
 
 
-def _shut_row(one: Shut, invoke_ms: float) -> str:
+def _cost_row(one: GateCost, invoke_ms: float) -> str:
     share = 100 * one.gate_ms / invoke_ms
     return f"capture gate: {one.gate_ms:.4f} ms a frame, {share:.2f} % of one inference"
 

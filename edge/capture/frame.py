@@ -57,6 +57,11 @@ class Camera(Protocol):
         """
         ...
 
+    @property
+    def held(self) -> bool:
+        """Whether the device, though closed, may still be held by a driver that hangs."""
+        ...
+
     def close(self) -> None:
         """Close the device, within six seconds also of a driver that hangs. No frame is left in this process.
 

@@ -57,6 +57,11 @@ class Stuck:
                 f"{self._camera}: {len(self._threads)} calls hang in the driver: restart the process"
             )
 
+    @property
+    def hold(self) -> bool:
+        """Whether any still hangs, and may hold the device."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def retire(self, thread: Stoppable, timeout_s: float = _IDLE_STOP_S) -> bool:
         """End a thread that is no longer needed. Returns False if it hangs, and is counted."""
         stopped = thread.stop(timeout_s)

@@ -148,6 +148,11 @@ class PiCamera:
             blacken(shot.rgb, *evidence.copies)
         self._hand_back(opened.caller, evidence)
 
+    @property
+    def held(self) -> bool:
+        """Whether a thread that hangs in the driver may still hold the closed device."""
+        return self._stuck.hold
+
     def close(self) -> None:
         """Stop the camera and free it, within six seconds even if the driver hangs.
 

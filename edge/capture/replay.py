@@ -118,6 +118,11 @@ class ReplayCamera:
         finally:
             blacken(frame.pixels)
 
+    @property
+    def held(self) -> bool:
+        """Return False: a file is let go of at once."""
+        return False
+
     def close(self) -> None:
         """Free the file; the footage runs on unseen."""
         footage, self._footage = self._footage, None

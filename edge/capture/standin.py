@@ -102,6 +102,8 @@ class StandInCamera:
         self._next_s = clock.now_s()
         self.record: deque[str] = deque(maxlen=RECORD_MAX)
         """What happened, the newest thousand: open, open refused: busy, frame 7, frame refused: lost."""
+        self.held = False
+        """Whether a driver that hangs holds it, though it is closed."""
 
     def fail(self, fault: Fault, *, at_frame: int = 0, refusals: int | None = None) -> None:
         """Break the camera from frame `at_frame` on, for so many calls, or until `mend`."""

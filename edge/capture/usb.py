@@ -175,6 +175,11 @@ class UsbCamera:
         finally:
             blacken(rgb)
 
+    @property
+    def held(self) -> bool:
+        """Whether a thread that hangs in the driver may still hold the closed device."""
+        return self._stuck.hold
+
     def close(self) -> None:
         """Free the camera; a thread that hangs in the driver is left to free it when it comes back.
 

@@ -21,7 +21,8 @@ class Indicator(Protocol):
     def show(self, signal: Signal) -> None:
         """Show a signal from now on. The one that is shown already changes nothing.
 
-        `Signal.WATCHING` ends whatever `identify` and `spell` began: on return the light is lit.
+        `Signal.WATCHING` ends whatever `identify` and `spell` began: on return the light is lit. The signals
+        of a break end it too: whoever takes one sees so at once.
         """
         ...
 
@@ -30,7 +31,10 @@ class Indicator(Protocol):
         ...
 
     def identify(self, for_s: float) -> None:
-        """Blink fast in the background for so long, then show the signal of then."""
+        """Blink fast in the background for so long, then show the signal of then.
+
+        Not while `Signal.BREAK_ENDS` is shown.
+        """
         ...
 
     def spell(self, code: Sequence[int]) -> None:

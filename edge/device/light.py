@@ -19,6 +19,9 @@ SETTLE_LOOKS = 6
 SETTLE_PAUSE_S = 0.005
 """After a change, a level that is not yet the wanted one is looked at again so often, with such pauses."""
 _END_S = 2.0
+_AT_ONCE = frozenset({Signal.WATCHING, Signal.BREAK, Signal.BREAK_ENDS})
+"""Signals that end what `identify` and `spell` began: the camera is about to open, or whoever pressed the
+button wants to know that they are on a break, and when it is about to end."""
 
 
 class PinLost(EdgeError):
@@ -98,7 +101,7 @@ class Light:
             if self._closed or signal is self._signal:
                 return
             self._signal = signal
-            if signal is Signal.WATCHING or not self._overlaid:
+            if signal in _AT_ONCE or not self._overlaid:
                 self._begin_signal()
             self._retake()
             self._put()
@@ -116,7 +119,7 @@ class Light:
 
     def identify(self, for_s: float) -> None:
         """Blink fast in the background, then show the signal of then."""
-        if for_s > 0:
+        if for_s > 0 and self._signal is not Signal.BREAK_ENDS:  # which nobody hides from afar
             self._overlay(identifying(for_s))
 
     def spell(self, code: Sequence[int]) -> None:

@@ -1,19 +1,13 @@
-"""What the camera did, and when: told from the unit's states and the events of breaks."""
+"""What the camera did, and when: told from the unit's notes of it, its states, and the events of breaks."""
 
 import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from edge.logbook import figures, words
+from edge.logbook import figures, findings, words
 from edge.logbook.words import Mode
-from edge.story import printable
-from edge.uplink.messages import (
-    BreakEndedEvent,
-    BreakStartedEvent,
-    Capture,
-    State,
-)
+from edge.uplink.messages import BreakEndedEvent, BreakStartedEvent, Capture, State
 from edge.uplink.wire import ClockQuality
 from edge.worklog.entries import Entry, Here, Sent
 
@@ -73,15 +67,18 @@ def _marks(entries: Sequence[Entry], now_at: dt.datetime) -> list[Mark]:
         if at is None or at < KNOWN_FROM:
             continue
         said = words.message_of(entry.note) if isinstance(entry.note, Sent) else None
+        noted = words.camera_note(entry.note) if isinstance(entry.note, Here) else None
         if isinstance(said, State) and said.capture is not Capture.UNKNOWN:
-            restarted = session is not None and said.session != session
-            if restarted and last_at is not None and marks and not marks[-1][2].startswith(_STOPPED):
-                _mark(marks, (last_at, Mode.UNKNOWN, "nothing was written: no power, or a crash"))
+            if session not in (None, said.session):
+                _nothing_since(marks, last_at)
             since_at = min(figures.parsed(said.at) or at, at)
             _mark(marks, (since_at, *_camera(said.capture, said.reason)))
             session = said.session
-        elif isinstance(entry.note, Here) and (capture := words.camera_note(entry.note)) is not None:
-            _mark(marks, (at, *_camera(*capture)))
+        elif noted is not None:
+            if noted[0] is Capture.STARTING:
+                _nothing_since(marks, last_at)
+                session = None  # the next one's start is known
+            _mark(marks, (at, *_camera(*noted)))
         last_at = at
     looks = bool(marks) and marks[-1][1] in (Mode.WATCHING, Mode.BETWEEN)
     if looks and last_at is not None and now_at - last_at > SILENT:
@@ -89,9 +86,15 @@ def _marks(entries: Sequence[Entry], now_at: dt.datetime) -> list[Mark]:
     return marks
 
 
+def _nothing_since(marks: list[Mark], last_at: dt.datetime | None) -> None:
+    """Mark what lies between a life that did not say that it ended and the next one."""
+    if last_at is not None and marks and not marks[-1][2].startswith(_STOPPED):
+        _mark(marks, (last_at, Mode.UNKNOWN, "nothing was written: no power, or a crash"))
+
+
 def _camera(capture: Capture, reason: str) -> tuple[Mode, str]:
     mode, why = words.CAPTURES[capture]
-    return mode, f"{why}: {printable(reason)}" if reason else why
+    return mode, f"{why}: {findings.reason(reason)}" if reason else why
 
 
 def _mark(marks: list[Mark], mark: Mark) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from edge.logbook import figures, rules
 from edge.logbook.days import Day
 from edge.logbook.moments import Kind, Moment, Picture
-from edge.logbook.view import Verdict
+from edge.logbook.survey import Survey, Verdict
 from edge.policy.document import Policy
 from edge.story import printable
 from edge.worklog.entries import Command, Entry, Head, PictureRef, PolicyTook, Sent
@@ -47,13 +47,14 @@ class Log:
 
     unit: str
     tenant: str
+    server: str
+    """Where reports go under a policy that names no server."""
     made_at: dt.datetime
     zone: dt.tzinfo
     zone_name: str
     verdict: Verdict
     head: Head
-    policy: Policy | None
-    """In force at the end of the log."""
+    survey: Survey
     days: Sequence[Day]
     """Newest first."""
     not_read: int
@@ -86,28 +87,10 @@ def safe(text: str) -> str:
     return html.escape(printable(text), quote=True)
 
 
-def policy_told(policy: Policy, zone: dt.tzinfo) -> str:
+def policy_told(policy: Policy, zone: dt.tzinfo, server: str) -> str:
     """Return what a policy allows."""
     lines = "".join(f"<li>{safe(rules.rule(line))}</li>" for line in policy.rules)
-    shifts = "; ".join(rules.shift(shift) for shift in policy.shifts)
-    shown = "of an object: sharp only inside the box around it; all else, and people: a coarse mosaic"
-    kept = f"to be deleted after {policy.thumbnail.retain_days:g} days at most, here and wherever they went"
-    recipient = policy.thumbnail.sealed_to
-    if recipient is not None:
-        kept += f"; sealed: only who holds the key {figures.fingerprint(recipient.kid)} … can open them"
-    masks = figures.number(len(policy.masks), "part")
-    facts = [
-        ("May look", f"{shifts} ({policy.timezone})"),
-        ("How", rules.watch(policy)),
-        ("Breaks", f"whenever you like, {figures.span(policy.breaks.max_s)} at most at a time"),
-        ("Pictures", shown),
-        ("Kept", kept),
-        *([("Blacked out", f"{masks} of the view, before anything looks at it")] if policy.masks else []),
-        (
-            "In force",
-            f"version {policy.version}, until {figures.moment(policy.expires_at.isoformat(), zone)}",
-        ),
-    ]
+    facts = rules.facts(policy, zone, server)
     told = "".join(f"<dt>{name}</dt><dd>{safe(text)}</dd>" for name, text in facts)
     return f'<dl class="facts">{told}</dl><p class="what">It reports:</p><ul class="what">{lines}</ul>'
 
@@ -143,14 +126,15 @@ def _card(log: Log, moment: Moment, room: Room) -> str:
     facts = f"<p>{safe(' '.join(f'{fact}.' for fact in said))}</p>" if said else ""
     allows = ""
     if moment.policy is not None:
-        about = policy_told(moment.policy, log.zone)
+        about = policy_told(moment.policy, log.zone, log.server)
         allows = f"<details><summary>What they allow</summary>{about}</details>"
-    elif moment.kind is Kind.RULES and isinstance(moment.entries[0].note, PolicyTook):
+    elif moment.kind is Kind.RULES and any(isinstance(one.note, PolicyTook) for one in moment.entries):
         facts += "<p>This firmware cannot read them; word for word they stand below.</p>"
+    former = f'<span class="former">from {safe(moment.of)}, which was changed</span>' if moment.of else ""
     grave = " grave" if moment.grave or moment.kind is Kind.OTHER else ""
     return (
         f'<li class="moment {moment.kind}{grave}"><p class="when"><time datetime="{moment.at.isoformat()}">'
-        f'{local:%H:%M:%S}</time> <span class="tag">{_TAGS[moment.kind]}</span></p>'
+        f'{local:%H:%M:%S}</time> <span class="tag">{_TAGS[moment.kind]}</span>{former}</p>'
         f"<h3>{safe(moment.title)}</h3>{facts}{_picture(log, moment, room)}{allows}{_exactly(moment)}</li>"
     )
 
@@ -196,19 +180,25 @@ def _caption(log: Log, picture: Picture, *, here: bool) -> str:
     expires_at = figures.parsed(picture.expires_at)
     if expires_at is not None and expires_at <= log.made_at:
         said.append(f"had to be deleted there too by {until}")
+    elif picture.expires_at and picture.sent_at is None:
+        said.append(f"kept here until {until} at most" if here else f"to be deleted by {until}")
     elif picture.expires_at:
-        said.append(f"{'kept here and there' if here else 'kept there'} until {until} at most")
+        kept = f"kept here until {until} at most; whoever received it" if here else "whoever received it"
+        said.append(f"{kept} has to delete it by {'then too' if here else until}")
     return safe("; ".join(said) + ".")
 
 
 def _exactly(moment: Moment) -> str:
     """Return the entries, word for word."""
+    if not moment.entries:
+        return ""
     told = "".join(_entry(entry) for entry in moment.entries[:ENTRIES_MAX])
     more = len(moment.entries) - ENTRIES_MAX
     if more > 0:
         told += f"<p>And {figures.number(more, 'entry', 'entries')} more.</p>"
     numbers = ", ".join(f"{entry.seq}" for entry in moment.entries[:ENTRIES_MAX])
     which = f"entry {numbers}" if len(moment.entries) == 1 else f"entries {numbers}"
+    which += f" of {safe(moment.of)}" if moment.of else ""
     return f'<details class="exact"><summary>Word for word ({which})</summary>{told}</details>'
 
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.logbook.camera import Span, between, spans_of
-from edge.logbook.moments import Moment, moments_of
+from edge.logbook.gathering import Line, Part, gather
+from edge.logbook.moments import Moment
 from edge.logbook.words import Mode
-from edge.worklog.entries import (
-    Entry,
-)
+from edge.worklog.entries import Entry
+
+_NOT_KNOWN = "the log of that time was changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,26 @@ class Day:
         return sum(span.lasted_s for span in self.spans if span.mode is mode)
 
 
-def days_of(entries: Sequence[Entry], zone: dt.tzinfo, now_at: dt.datetime) -> list[Day]:
-    """Return the days on which something is written, the newest first."""
-    spans = spans_of(entries, now_at)
+def days_of(
+    entries: Sequence[Line],
+    zone: dt.tzinfo,
+    now_at: dt.datetime,
+    *,
+    former: Sequence[Part] = (),
+    anew: bool = False,
+) -> list[Day]:
+    """Return the days on which something is written, the newest first.
+
+    `former`: of logs that were changed. `anew`: what the camera did in their time is not known; what they
+    say of that cannot be relied on.
+    """
+    spans = spans_of([line for line in entries if isinstance(line, Entry)], now_at)
     by_date: dict[dt.date, list[Moment]] = {}
-    for moment in moments_of(entries, zone):
+    for moment in gather([*former, Part("", entries)], zone):
         by_date.setdefault(moment.at.astimezone(zone).date(), []).append(moment)
+    if anew and by_date:
+        known_from_at = spans[0].from_at if spans else now_at
+        spans.insert(0, Span(midnight(min(by_date), zone), known_from_at, Mode.UNKNOWN, _NOT_KNOWN))
     days = []
     for date in sorted(by_date, reverse=True):
         start_at, end_at = midnight(date, zone), midnight(date + dt.timedelta(days=1), zone)

@@ -1,5 +1,6 @@
 """The rules that are in force, in words for the worker."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -21,6 +22,43 @@ from edge.story import printable
 _WEEK = dict(
     zip(DAYS, ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), strict=True)
 )
+
+
+UNKNOWN = "Which rules are in force is not written in this log, or not so that this firmware can read it"
+
+
+def facts(policy: Policy, zone: dt.tzinfo, server: str) -> list[tuple[str, str]]:
+    """Return what a policy allows. `server`: where a policy that names none has reports go."""
+    shifts = "; ".join(shift(each) for each in policy.shifts)
+    kept = (
+        f"{policy.thumbnail.retain_days:g} days at most here; whoever received them has to delete them by"
+        " then too"
+    )
+    recipient = policy.thumbnail.sealed_to
+    if recipient is not None:
+        kept += f"; sealed: only who holds the key {figures.fingerprint(recipient.kid)} … can open them"
+    masks = figures.number(len(policy.masks), "part")
+    return [
+        ("May look", f"{shifts} ({policy.timezone})"),
+        ("How", watch(policy)),
+        ("Breaks", f"whenever you like, {figures.span(policy.breaks.max_s)} at most at a time"),
+        (
+            "Pictures",
+            "of an object: sharp only inside the box around it; all else, and people: a coarse mosaic",
+        ),
+        ("Kept", kept),
+        *([("Blacked out", f"{masks} of the view, before anything looks at it")] if policy.masks else []),
+        ("Goes to", f"the server {printable(server_of(policy, server))}"),
+        (
+            "In force",
+            f"version {policy.version}, until {figures.moment(policy.expires_at.isoformat(), zone)}",
+        ),
+    ]
+
+
+def server_of(policy: Policy, server: str) -> str:
+    """Return the server to which reports go."""
+    return policy.broker.host if policy.broker is not None else server
 
 
 def rule(line: Rule) -> str:

@@ -40,7 +40,7 @@ def legend() -> str:
         f'<li><span class="key {mode}" aria-hidden="true"></span>{words.MODES[mode]}</li>' for mode in Mode
     )
     keys += '<li><span class="key mark" aria-hidden="true"></span>something was reported</li>'
-    note = '<p class="legend-note">As the unit told it; while it was silent its last word is drawn on.</p>'
+    note = '<p class="legend-note">As the unit noted it, connected or not.</p>'
     return f'{_PATTERNS}<ul class="legend" aria-label="What the bars mean">{keys}</ul>{note}'
 
 

@@ -1,15 +1,17 @@
-"""The worker's log in the terminal: a line an entry, a header a day, and whether it is whole."""
+"""The worker's log in the terminal: a line for what is new, a header a day, and whether it is whole."""
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from edge.logbook import figures
-from edge.logbook.moments import Kind, Moment, Picture, moments_of, policy_of
-from edge.policy.document import Policy
+from edge.logbook import figures, findings, rules
+from edge.logbook.gathering import Line, moments_of
+from edge.logbook.moments import Kind, Moment, Picture
+from edge.logbook.news import News
+from edge.logbook.survey import Survey, Verdict
 from edge.story import printable
-from edge.worklog.entries import Began, Entry, PolicyTook
-from edge.worklog.reading import Verified
+from edge.worklog.reading import Unread, Verified
 
 _TAGS = {
     Kind.SEEN: "seen",
@@ -17,80 +19,31 @@ _TAGS = {
     Kind.ASKED: "afar",
     Kind.RULES: "rules",
     Kind.HERE: "here",
-    Kind.TOLD: "state",
+    Kind.TOLD: "unit",
     Kind.LOST: "lost",
     Kind.LOG: "log",
     Kind.OTHER: "other",
 }
+FOLD = 6
+"""So many notes of the unit about itself in turns are told in one line."""
 _BOLD, _DIM, _PLAIN = "\033[1m", "\033[2m", "\033[0m"
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What a log is about, before all of it is read out."""
-
-    policy: Policy | None = None
-    """The last that took force, as far as it can be read."""
-    set_aside: str = ""
-    """Why the log before this one was given up; "" where there was none."""
-    first_at: dt.datetime | None = None
-    last_at: dt.datetime | None = None
-
-    @property
-    def zone(self) -> dt.tzinfo:
-        """The worker's clock."""
-        return self.policy.zone if self.policy else dt.UTC
-
-    @property
-    def zone_name(self) -> str:
-        """What that clock is called."""
-        return self.policy.timezone if self.policy else "UTC"
+def rules_lines(about: Survey, server: str) -> list[str]:
+    """Return the rules in force, in words."""
+    policy = about.policy
+    if policy is None:
+        return [f"The rules: {rules.UNKNOWN[:1].lower()}{rules.UNKNOWN[1:]}."]
+    facts = rules.facts(policy, about.zone, server)
+    facts.append(("Reports", "; ".join(rules.rule(line) for line in policy.rules)))
+    whose = f", as {about.policy_of} says, which was changed" if about.policy_of else ""
+    return [f"The rules now{whose}:", *(f"  {name:<11}  {text}" for name, text in facts)]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether the log is whole."""
-
-    good: bool
-    title: str
-    text: str
-
-
-def survey(entries: Iterable[Entry]) -> Survey:
-    """Return when a log begins and ends, and which policy it ends under."""
-    policy: Policy | None = None
-    first_at = last_at = None
-    set_aside = ""
-    for entry in entries:
-        if isinstance(entry.note, PolicyTook):
-            policy = policy_of(entry.note.document) or policy
-        elif isinstance(entry.note, Began) and entry.note.before:
-            set_aside = entry.note.reason
-        last_at = figures.parsed(entry.at) or last_at
-        first_at = first_at or last_at
-    return Survey(policy, set_aside, first_at, last_at)
-
-
-def verdict(verified: Verified, about: Survey) -> Verdict:
-    """Return the verdict in words."""
-    if verified.problem is not None:
-        text = (
-            f"Found: {printable(verified.problem)}. It may be a fault of the unit's disk, or somebody"
-            " changed it. What comes after that place cannot be relied on."
-        )
-        return Verdict(good=False, title="This log was changed or damaged", text=text)
-    count = figures.number(verified.entries, "entry", "entries")
-    since = ""
-    if about.first_at is not None:
-        since = f" since {figures.date(about.first_at.astimezone(about.zone).date())}"
-    text = f"{count}, each with the fingerprint of the one before it, and every fingerprint fits."
-    if verified.from_seq > 1:
-        text += (
-            f" Older ones, up to number {verified.from_seq - 1:,}, were deleted in time, as it says itself."
-        )
-    if about.set_aside:
-        text += f" It is not the first: the log before it was set aside: {printable(about.set_aside)}"
-    return Verdict(good=True, title=f"This log is complete and unchanged{since}", text=text)
+def verdict_lines(said: Verdict) -> list[str]:
+    """Return whether the log is whole, what to do where it is not, and what was found, word for word."""
+    exact = f"Word for word: {said.exact}" if said.exact else ""
+    return [f"{said.title}. {said.text}", *filter(None, (said.to_do, exact))]
 
 
 def head_line(verified: Verified) -> str:
@@ -105,22 +58,90 @@ def head_line(verified: Verified) -> str:
     )
 
 
-def lines_of(entries: Iterable[Entry], zone: dt.tzinfo, *, colour: bool) -> Iterator[str]:
-    """Give a line for each entry, and a header for each day."""
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What one entry says."""
+
+    local: dt.datetime | None
+    clock: str
+    seq: int
+    kind: Kind
+    text: str
+    new: bool
+
+
+def lines_of(
+    entries: Iterable[Line], zone: dt.tzinfo, *, colour: bool, current: bool = True
+) -> Iterator[str]:
+    """Give a line for each entry that says something new, and a header for each day.
+
+    What the unit says of itself in turns, such as "open" and "closed" of spot checks, becomes one line.
+    `current`: whether it is the log that is written now.
+    """
     day: dt.date | None = None
-    for entry in entries:
-        at = figures.parsed(entry.at)
-        local = at.astimezone(zone) if at else None
-        if local is not None and local.date() != day:
-            header = f"{local:%A}, {figures.date(local.date())}"
+    nothing_new = 0
+    for line in _folded(_told(entries, zone)):
+        if not line.new:
+            nothing_new += 1
+            continue
+        if line.local is not None and line.local.date() != day:
+            header = f"{line.local:%A}, {figures.date(line.local.date())}"
             if day is not None:
                 yield ""
-            day = local.date()
+            day = line.local.date()
             yield f"{_BOLD}{header}{_PLAIN}" if colour else header
-        moment = moments_of([entry], zone)[0]
-        clock = f"{local:%H:%M:%S}" if local else printable(entry.at)
-        line = f"  {clock}  {entry.seq:>5}  {_TAGS[moment.kind]:<5}  {_text_of(moment, zone)}"
-        yield f"{_DIM}{line}{_PLAIN}" if colour and moment.kind is Kind.TOLD else line
+        text = f"  {line.clock:<8}  {line.seq:>5}  {_TAGS[line.kind]:<5}  {line.text}"
+        yield f"{_DIM}{text}{_PLAIN}" if colour and line.kind is Kind.TOLD else text
+    if nothing_new:
+        count = figures.number(nothing_new, "entry says", "entries say")
+        yield ""
+        where = " With --json, all stand there word for word." if current else ""
+        yield f"Left out: {count} only what was said before.{where}"
+
+
+def _told(lines: Iterable[Line], zone: dt.tzinfo) -> Iterator[_Line]:
+    news = News()
+    for line in lines:
+        if isinstance(line, Unread):
+            yield _Line(None, "", line.from_seq, Kind.LOG, findings.unread(line), new=True)
+            continue
+        (moment,) = moments_of([line], zone, news)
+        at = figures.parsed(line.at)
+        local = at.astimezone(zone) if at else None
+        clock = f"{local:%H:%M:%S}" if local else printable(line.at)
+        yield _Line(local, clock, line.seq, moment.kind, _text_of(moment, zone), moment.new)
+
+
+def _folded(lines: Iterable[_Line]) -> Iterator[_Line]:
+    """Give `lines`, where two notes of the unit about itself take turns on a day in one."""
+    run: list[_Line] = []
+    for line in lines:
+        if not line.new:
+            yield line
+            continue
+        if run and not _takes_turns(run, line):
+            yield from _as_one(run)
+            run = []
+        if line.kind is Kind.TOLD:
+            run.append(line)
+        else:
+            yield line
+    yield from _as_one(run)
+
+
+def _takes_turns(run: Sequence[_Line], line: _Line) -> bool:
+    last = run[-1]
+    if line.kind is not Kind.TOLD or line.local is None or last.local is None:
+        return False
+    return line.local.date() == last.local.date() and (len(run) == 1 or line.text == run[-2].text)
+
+
+def _as_one(run: Sequence[_Line]) -> Sequence[_Line]:
+    if len(run) < FOLD:
+        return run
+    counts = Counter(line.text for line in run)
+    said = ", ".join(f"{count} × {text}" for text, count in counts.items())
+    return [replace(run[0], text=f"{said}, until {run[-1].clock}")]
 
 
 def _text_of(moment: Moment, zone: dt.tzinfo) -> str:

@@ -2,10 +2,11 @@
 
 import datetime as dt
 import enum
+import re
 from collections.abc import Callable, Mapping
 from typing import assert_never
 
-from edge.logbook import figures
+from edge.logbook import figures, findings, refusals
 from edge.policy.breaks import BreakBy
 from edge.policy.judge import Ended
 from edge.story import printable
@@ -26,6 +27,8 @@ from edge.worklog.entries import Here, Sent
 
 CAMERA = "camera"
 """`what` of a note that tells what the camera began to do: its text is a `Capture`, or `Capture: reason`."""
+NOTICE_ACCEPTED = "notice accepted"
+_ACCEPTED = re.compile(r"(?:version (\S+), )?(?:by ([a-z]+)|(at the [a-z' ]+))")
 Message = Event | State | Reply | Reported
 _DECODERS: dict[str, Callable[[bytes], Message]] = {
     "event": decode_event,
@@ -142,6 +145,15 @@ def camera_note(here: Here) -> tuple[Capture, str] | None:
     return (Capture(word), reason) if here.what == CAMERA and word in set(Capture) else None
 
 
+def here(what: str, text: str) -> str:
+    """Return what a note of something done at the unit says besides."""
+    if what == NOTICE_ACCEPTED and (found := _ACCEPTED.fullmatch(text)):
+        version, by, where = found.groups()
+        where = where or (_BY[BreakBy(by)] if by in set(BreakBy) else f"by {by}")
+        return f"Version {version} of it, {where}" if version else where[:1].upper() + where[1:]
+    return f"“{findings.reason(text)}”"
+
+
 def seen(event: OpenedEvent) -> str:
     """Return what an infraction says that was seen."""
     data = event.data
@@ -205,12 +217,12 @@ def asked(name: str) -> str:
 def answered(reply: Reply, zone: dt.tzinfo) -> str:
     """Return what the unit replied."""
     if reply.error is not None:
-        return f"It refused: {printable(reply.error.problem)} ({printable(reply.error.code)})"
+        return f"It refused: {refusals.command(reply.error)}"
     match reply.result:
         case None:
             said = "nothing"
         case SpotCheckResult(blind=blind) if blind:
-            said = f"it could not see ({printable(', '.join(blind))})"
+            said = f"it could not see: {', '.join(CAUSES.get(each, printable(each)) for each in blind)}"
         case SpotCheckResult(seen=found):
             counted = ", ".join(f"{one.count} × {printable(one.label)}" for one in found)
             said = f"it saw {counted or 'nothing that the rules name'}. No picture was sent"
@@ -232,7 +244,7 @@ def answered(reply: Reply, zone: dt.tzinfo) -> str:
 def reported(said: Reported) -> str:
     """Return what the unit told of the rules that were sent to it."""
     version = f" (version {said.desired.version})" if said.desired else ""
-    why = f": {printable(said.error.problem)}" if said.error else ""
+    why = f": {refusals.of_rules(said.error)}" if said.error else ""
     match said.phase:
         case Phase.NONE:
             return "The unit said that it was sent no rules, and follows its own"
@@ -246,10 +258,3 @@ def reported(said: Reported) -> str:
             return f"The unit went back to the rules before, the new ones{version} failed{why}"
         case _:
             assert_never(said.phase)
-
-
-def state(said: State) -> str:
-    """Return what the camera did when the unit told its state."""
-    reason = f" ({printable(said.reason)})" if said.reason else ""
-    alarms = "".join(f"; to be seen to: {alarm.code}" for alarm in said.alarms)
-    return f"{CAPTURES[said.capture][1]}{reason}{alarms}"

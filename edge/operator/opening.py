@@ -54,6 +54,8 @@ class Tally:
     """What became of the pictures."""
 
     written: int = 0
+    there: int = 0
+    """Opened before: the same file was there."""
     problems: list[str] = field(default_factory=list)
     missing: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """What a key would open that is not here, by the key's id."""
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         now_at = datetime.now(UTC)
         found = pictures(arguments.store, now_at, unit=arguments.unit, event_id=arguments.event)
         open_all(found, keys, arguments.out, tally)
-        if arguments.event and not (tally.written or tally.problems or tally.missing):
+        if arguments.event and not (tally.written or tally.there or tally.problems or tally.missing):
             tally.problems.append(
                 f"{arguments.event}: wanted its picture in the store, got none, or none any more"
             )
@@ -99,7 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in tally.problems:
         complain(printable(problem))
     left = len(tally.problems) + sum(map(len, tally.missing.values()))
-    put(f"{tally.written} opened" + (f", {left} not" if left else ""))
+    there = f", {tally.there} there already" if tally.there else ""
+    put(f"{tally.written} opened{there}" + (f", {left} not" if left else ""))
     return PARTLY if left else GOOD
 
 
@@ -115,14 +118,15 @@ def open_all(found: Iterable[SavedPicture], keys: Sequence[PrivateKey], out: Pat
             folder = out / _file_name(picture.unit)
             path = folder / f"{_file_name(picture.event_id)}.jpg"
             _make(folder)
-            _write(path, jpeg)
+            fresh = _write(path, jpeg)
         except UnknownRecipient as error:
             tally.missing[error.kid].append(what)
         except (SealError, NotTheOne, FileThere) as error:
             tally.problems.append(f"{what}: {error}")
         else:
-            tally.written += 1
-            put(printable(str(path)))
+            tally.written += fresh
+            tally.there += not fresh
+            put(printable(f"{path}{'' if fresh else ': there already'}"))
 
 
 def opened(picture: SavedPicture, keys: Sequence[PrivateKey]) -> bytes:
@@ -198,8 +202,8 @@ def _make(folder: Path) -> None:
         raise OutputUnwritable(f"{folder}: wanted a folder for pictures, got: {error.strerror}") from error
 
 
-def _write(path: Path, jpeg: bytes) -> None:
-    """Write a new file; one that holds the same already may stay."""
+def _write(path: Path, jpeg: bytes) -> bool:
+    """Write a new file; return False where one that holds the same was there already, and stays."""
     try:
         write_new(path, jpeg, mode=0o600)
     except FileThere:
@@ -209,3 +213,5 @@ def _write(path: Path, jpeg: bytes) -> None:
             same = False
         if not same:
             raise
+        return False
+    return True

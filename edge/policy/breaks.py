@@ -104,6 +104,15 @@ def start(
     return on, BreakChange(on)
 
 
+def gives_way(state: OnBreak, by: BreakBy) -> bool:
+    """Return whether a break ends for one that somebody else begins.
+
+    What was begun from afar can be ended from afar, and may have little time left: whoever takes a break at
+    the unit has a whole one, and is left alone in it.
+    """
+    return state.by is BreakBy.COMMAND and by in _AT_THE_UNIT
+
+
 def too_early(state: OnBreak, by: BreakBy, now: Now) -> float | None:
     """Return for how many seconds a break cannot be ended yet by whoever wants to end it; None: it can be.
 

@@ -13,6 +13,10 @@ ENDS_SOON_S = 30.0
 RECHECK_S = 60.0
 """Longest sleep while off: wall clocks step, and the shift follows the wall clock."""
 
+ASKED_BURST_S = 10.0
+"""A check that somebody asks for lasts no longer, whatever the policy says of checks: else whoever asks every
+30 s would have a continuous watch, without a policy that says so."""
+
 
 class Off(enum.StrEnum):
     """Why the camera is closed."""
@@ -118,7 +122,8 @@ def _spot(
             return state, _off(Off.BETWEEN_CHECKS, now_at, until_s - now_s)
         case _ if asked or isinstance(state, Waiting):
             longest_s = max(LOST_SIGHT_S, *(max(rule.hold_s, rule.release_s) for rule in policy.rules))
-            burst = Burst(now_s + watch.burst_s, now_s + watch.burst_s + longest_s)
+            burst_s = min(watch.burst_s, ASKED_BURST_S) if asked else watch.burst_s
+            burst = Burst(now_s + burst_s, now_s + burst_s + longest_s)
             return burst, Look(None, end_at)
         case _:  # off before, or a check that is over
             wait_s = -watch.mean_interval_s * math.log1p(-chance)

@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from edge.backoff import Backoff
 from edge.clock import Clock
+from edge.uplink.allowance import Allowance
 from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.command_messages import Reply
 from edge.uplink.delivery import TURN_S, WINDOW, Delivery
@@ -42,6 +43,8 @@ from edge.uplink.upkeep import Upkeep
 
 RECONNECT = Backoff(base_s=30.0, cap_s=120.0, busy_s=60.0)
 """Ten thousand units that lose their broker together come back at 333 a second, a while after it does."""
+REPORTS_AT_ONCE, REPORTS_EVERY_S = 60, 30.0
+"""So many reports that differ, then one in so long: who sends policies does not set the log's pace."""
 SESSION_EXPIRY_S = 24 * 3600
 """So long the broker keeps commands for a unit that is away."""
 
@@ -70,13 +73,14 @@ class Uplink:
         on_turn: Callable[[], None] = lambda: None,
         patience: Patience | None = None,
         diary: Diary | None = None,
+        reports: Allowance | None = None,
     ) -> None:
         """Prepare to carry `spool`; `state` is the birth's, until the first `announce`.
 
         `clock` must run in real time: the broker does. `chance` gives 0–1 for the backoff's jitter. `gap`
         writes the record that tells of a loss. `synchronised` tells whether the wall clock can be believed.
         `on_turn` is called in the uplink's thread, at least once a second; it must not wait. `diary` notes
-        for the worker whatever leaves.
+        for the worker whatever leaves. `reports` is spent by reports of what became of a policy.
         """
         patience = patience or Patience()
         ledger = Ledger(spool, keeps=release == "ack")
@@ -91,6 +95,7 @@ class Uplink:
             patience,
             clock,
             diary or Unnoted(),
+            reports or Allowance(REPORTS_AT_ONCE, REPORTS_EVERY_S, clock.now_s),
         )
         self._config = config
         self._next_config: BrokerConfig | None = None

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from edge.clock import Clock
 from edge.errors import EdgeError
+from edge.uplink.allowance import Allowance
 from edge.uplink.command_messages import (
     COMMANDS,
     Break,
@@ -38,8 +39,11 @@ log = logging.getLogger(__name__)
 
 MAX_COMMAND_BYTES = 4096
 AHEAD_MAX = dt.timedelta(days=1)
-AT_ONCE = 60
-"""So many commands at once, then one a second: each costs the disk a commit."""
+AT_ONCE, EVERY_S = 60, 30.0
+"""So many commands at once, then one in so long; and as many answers to what is refused.
+
+Each leaves up to 6 kB in the worker's log, which holds two days of the worst that this allows.
+"""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
 """What may stand in the topic of a reply."""
 _PATH = re.compile(r" - at `(\$[^`]*)`\Z")
@@ -96,33 +100,40 @@ class Commands:
         clock: Clock,
         synchronised: Callable[[], bool],
         note: Callable[[str, str], object] = lambda _name, _payload: None,
+        doing: Allowance | None = None,
+        refusing: Allowance | None = None,
     ) -> None:
         """`remember` notes an id for good, with its expiry and the time now; False: it was known.
 
         `note` tells the worker of a command before it is done; one for which it raises EdgeError is not done.
+        `doing` is spent by commands, `refusing` by answers to what is refused.
         """
         self._unit, self._reply, self._remember = unit, reply, remember
         self._clock, self._synchronised, self._note = clock, synchronised, note
-        self._allowance, self._allowed_s = float(AT_ONCE), clock.now_s()
+        self._doing = doing or Allowance(AT_ONCE, EVERY_S, clock.now_s)
+        self._refusing = refusing or Allowance(AT_ONCE, EVERY_S, clock.now_s)
 
     def take(self, message: Received) -> None:
-        """Do a command, or raise Refusal, which was answered already where the command's id can be read."""
+        """Do a command, or raise Refusal, which was answered already where the command's id can be read.
+
+        Of refusals that come faster than the worker's log should hold, not all are answered.
+        """
         name = message.topic.rpartition("/")[2]
         try:
-            command = self._judge(name, message)
+            command, told = self._judge(name, message)
         except Refusal as refusal:
             command_id = read_id(message.payload)
-            if command_id is not None and _NAME.match(name):
+            if command_id is not None and _NAME.match(name) and self._refusing.spend():
                 problem = Problem(
                     code=refusal.code, path=refusal.path[:256], problem=refusal.problem[:1024] or "refused"
                 )
                 self._reply(name, Reply(id=command_id, at=self._now(), error=problem))
             raise
         log.info("command %s, id %s", name, command.id)
-        self._do(name, command)
+        self._do(name, command, told=told)
 
-    def _judge(self, name: str, message: Received) -> Command:
-        """Return a command that is to be done. Raises Refusal."""
+    def _judge(self, name: str, message: Received) -> tuple[Command, bool]:
+        """Return a command that is to be done, and whether it is to be told of. Raises Refusal."""
         if name not in COMMANDS:
             _refuse(CommandError.UNKNOWN, "$", f"wanted one of {', '.join(COMMANDS)}, got {name[:64]!r}")
         if message.retain:
@@ -136,13 +147,14 @@ class Commands:
             _check_times(expires_at, now_at, "" if may_judge else " of a unit that does not know the time")
         else:
             expires_at = max(expires_at, now_at + AHEAD_MAX)
-        self._check_new(command, expires_at, now_at)
-        self._tell_worker(name, command, message)
-        return command
+        told = self._check_new(command, expires_at, now_at)
+        if told:
+            self._tell_worker(name, command)
+        return command, told
 
-    def _tell_worker(self, name: str, command: Command, message: Received) -> None:
+    def _tell_worker(self, name: str, command: Command) -> None:
         try:
-            self._note(name, message.payload.decode())
+            self._note(name, msgspec.json.encode(command).decode())
         except EdgeError as error:
             if not isinstance(command, Break):
                 _refuse(
@@ -152,11 +164,13 @@ class Commands:
                 )
             log.warning("a break by command is not in the worker's log: %s", error)
 
-    def _check_new(self, command: Command, expires_at: dt.datetime, now_at: dt.datetime) -> None:
-        if not self._spend():
+    def _check_new(self, command: Command, expires_at: dt.datetime, now_at: dt.datetime) -> bool:
+        """Return whether the worker and the sender are to be told of it. Raises Refusal."""
+        if not self._doing.spend():
             if isinstance(command, Break):
-                return  # done all the same; only its id is not kept
-            wanted = f"wanted at most {AT_ONCE} commands at once, and one a second after that"
+                # Done all the same; only its id is not kept. If it starts one, the break's event says so.
+                return self._refusing.spend()
+            wanted = f"wanted at most {AT_ONCE} commands at once, and one in {EVERY_S:g} s after that"
             _refuse(CommandError.BUSY, "$", f"{wanted}, got more")
         try:
             known = not self._remember(command.id, expires_at, now_at)
@@ -164,24 +178,17 @@ class Commands:
             if not isinstance(command, Break):  # to do that twice takes nothing from the worker
                 _refuse(CommandError.FAILED, "$", f"wanted a disk that remembers the id, got: {error}")
             log.warning("a break is not remembered as a command: %s", error)
-            return
+            return True
         if known:
             _refuse(
                 CommandError.REPLAYED, "$.id", f"wanted an id that is new to the unit, got {command.id!r}"
             )
-
-    def _spend(self) -> bool:
-        """Return whether another command may cost the disk something now (a token bucket)."""
-        now_s = self._clock.now_s()
-        self._allowance = min(AT_ONCE, self._allowance + now_s - self._allowed_s)
-        self._allowed_s = now_s
-        if self._allowance < 1.0:
-            return False
-        self._allowance -= 1.0
         return True
 
-    def _do(self, name: str, command: Command) -> None:
+    def _do(self, name: str, command: Command, *, told: bool) -> None:
         def answer(what: Result | Problem) -> None:
+            if not told:
+                return
             result, error = (None, what) if isinstance(what, Problem) else (what, None)
             try:
                 self._reply(name, Reply(id=command.id, at=self._now(), result=result, error=error))

@@ -60,6 +60,7 @@ class Delivery:
         self._bare: Publication | None = None
         self._said_unnoted = False
         self._reported: Reported | None = None
+        self._charged: Reported | None = None  # counted already, and not noted yet
         self._letter = 0  # the number of the last reply that was sent
         self._heard_s = self._clock.now_s()  # the last acknowledgement
         self._said_refusal: str | None = None
@@ -124,10 +125,7 @@ class Delivery:
         if news and self._flight.room:
             self._tell_state(state)
         if reported is not None and reported != self._reported and self._flight.room:
-            report = Publication(self._shared.topics.reported, encode_reported(reported), JSON, retain=True)
-            if self._noted(report):
-                self._send(report, "report")
-                self._reported = reported
+            self._tell_report(reported)
         self._answer()
 
     def _tell_state(self, state: State) -> None:
@@ -139,6 +137,18 @@ class Delivery:
         elif (bare := self._post.bare(state)) != self._bare:
             self._send(bare, "state")
             self._bare = bare
+
+    def _tell_report(self, reported: Reported) -> None:
+        """Publish what became of a policy: what was told before at once, else as often as may be."""
+        outbox = self._shared.outbox
+        if reported not in (outbox.told, self._charged):
+            if not self._shared.reports.spend():
+                return
+            self._charged = reported
+        report = Publication(self._shared.topics.reported, encode_reported(reported), JSON, retain=True)
+        if self._noted(report):
+            self._send(report, "report")
+            self._reported = outbox.told = reported
 
     def _noted(self, publication: Publication) -> bool:
         """Return whether the worker's log has it, so that it may leave."""

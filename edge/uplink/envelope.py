@@ -127,7 +127,8 @@ def read_signing_key(path: Path, passphrase: str | None = None) -> SigningKey:
         key = _ed25519(pem, passphrase)
     except ValueError as error:
         wanted = "wanted an Ed25519 private key in PEM and, if it has one, its passphrase"
-        raise KeyUnusable(f"{path}: {wanted}, got something else") from error
+        got = "a key that opens sealed pictures" if "X25519" in str(error) else "something else"
+        raise KeyUnusable(f"{path}: {wanted}, got {got}") from error
     return SigningKey(key.thumbprint(), key)
 
 

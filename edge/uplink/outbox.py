@@ -35,6 +35,8 @@ class Outbox:
         self._lock = Lock()
         self._letters: deque[Letter] = deque()
         self.reported: Reported | None = None
+        self.told: Reported | None = None
+        """The last report that left, over whatever connection."""
         self.replies_dropped = 0
 
     @property

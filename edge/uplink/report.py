@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from edge.clock import Clock
 from edge.evidence.sealing import CannotSeal, Parcel, parcel
@@ -35,6 +36,14 @@ RETRY_S = 1.0
 """How often a spool that cannot take a record is asked again."""
 JUST_S = 60.0
 """A moment longer ago than this was read from a clock that has been set since."""
+
+
+class Keep(Protocol):
+    """Keeps the worker's copy of a picture."""
+
+    def __call__(self, event_id: str, jpeg: bytes, expires_at: dt.datetime, *, dated: bool) -> object:
+        """Keep it. Raises LogUnwritable."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +83,11 @@ class Reporter:
         synchronised: Callable[[], bool],
         clock: Clock,
         skip: Callable[[int], object] | None = None,
-        keep: Callable[[str, bytes, dt.datetime], object] | None = None,
+        keep: Keep | None = None,
     ) -> None:
         """Write as `origin`, through `put`.
 
-        `keep` takes the worker's copy of a picture: its event's id, JPEG, and end. While it raises
+        `keep` takes the worker's copy of a picture; `dated`: by a clock that was set. While it raises
         LogUnwritable, the record waits.
         """
         self._origin = origin
@@ -110,10 +119,11 @@ class Reporter:
         """Write an opened infraction with its picture, which is sealed here: it waits for nobody open."""
         stamp = self._stamp(policy, now_at)
         retain = dt.timedelta(days=policy.thumbnail.retain_days)
+        until_s = self._clock.now_s() + retain.total_seconds()
         picture = self._parcel(jpeg, policy, stamp.event_id)
         keep = None
         if jpeg is not None and picture is not None and self._keep is not None:
-            keep = partial(self._keep, stamp.event_id, jpeg.data, now_at + retain)
+            keep = partial(self._keep_copy, stamp, jpeg.data, until_s)
         rule = verdict.rule
         since_at = now_at - dt.timedelta(seconds=verdict.now_s - verdict.since_s)
         opens = OpenInfraction(stamp.event_id, rule.id, _kind(rule), since_at, now_at)
@@ -123,7 +133,6 @@ class Reporter:
 
         self.opened_count += 1
         self._open[rule.id] = opens
-        until_s = self._clock.now_s() + retain.total_seconds()
         self._enqueue(Due(partial(build, picture), keep, until_s, partial(build, None)))
 
     def closed(self, verdict: Closed, policy: Policy, now_at: dt.datetime) -> None:
@@ -196,6 +205,13 @@ class Reporter:
             )
         self._failing, self._kept_late = False, 0
         return True
+
+    def _keep_copy(self, stamp: Stamp, jpeg: bytes, until_s: float) -> None:
+        """Keep the worker's copy for as long as is left by the monotonic clock: the wall's may jump."""
+        assert self._keep is not None
+        left = dt.timedelta(seconds=until_s - self._clock.now_s())
+        dated = stamp.clock is ClockQuality.SYNCHRONISED
+        self._keep(stamp.event_id, jpeg, self._clock.now_at() + left, dated=dated)
 
     def _parcel(self, jpeg: Jpeg | None, policy: Policy, event_id: str) -> Parcel | None:
         """Return the picture as it may leave; none where it should be sealed and cannot be."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from edge.clock import Clock
+from edge.uplink.allowance import Allowance
 from edge.uplink.diary import Diary
 from edge.uplink.inbox import Inbox
 from edge.uplink.ingester import Ingester
@@ -29,3 +30,5 @@ class Shared:
     patience: Patience
     clock: Clock
     diary: Diary
+    reports: Allowance
+    """For reports that differ from the last: the next may wait, and of several only the newest counts."""

@@ -316,6 +316,11 @@ class Spool:
         refused = sum(held for (_, alive), held in of.items() if not alive)
         return Depth(events, of.get((Kind.THUMBNAIL, True), 0), refused, used_bytes, noted)
 
+    @property
+    def tight(self) -> bool:
+        """Whether the disk was full, and has not had room again."""
+        return self._file.tight
+
     def lost(self) -> Losses:
         """Return the durable counts of what never arrived."""
         with self._file.reading() as db:

@@ -7,6 +7,7 @@ from threading import Lock
 
 from edge.clock import Clock
 from edge.policy.document import Policy
+from edge.uplink.allowance import Allowance
 from edge.uplink.envelope import EnvelopeError, PublicKey, Signed, open_envelope
 from edge.uplink.inbox import Refusal
 from edge.uplink.signals import Received
@@ -34,6 +35,15 @@ from edge.uplink.twin_state import (
     step,
 )
 from edge.uplink.twin_store import NotStored, TwinStore
+
+TRIALS_AT_ONCE, TRIALS_EVERY_S = 20, 900.0
+"""So many new policies at once, then one in so long: with the longest, the worker's log still holds days."""
+_TOO_MANY = Refusal(
+    RefusalCode.TOO_MANY,
+    "$",
+    f"wanted at most {TRIALS_AT_ONCE} new policies at once and one in {TRIALS_EVERY_S / 60:g} min after that,"
+    " got more: send it again later",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -66,18 +76,21 @@ class Twin:
         proof: Callable[[], Proof],
         session: int,
         plain_broker: bool = False,
+        trials: Allowance | None = None,
     ) -> None:
         """Read what is stored; a trial that a crash cut short is rolled back here.
 
         `local` is the unit's own file, parsed and in bytes: in force until the first signed policy. It is not
         signed, so its version holds none back. `report` is first called by the first `turn` or `desired`.
         `plain_broker` lets a policy name a broker without TLS: for a unit whose own is without it.
+        `trials` is spent by each new document: the worker's log has them whole.
         """
         self._store = store
         self._trusted = trusted
         self._checks = Checks(unit, labels, plain_broker)
         self._clock = clock
         self._timeout_s = confirm_timeout_s
+        self._trials = trials or Allowance(TRIALS_AT_ONCE, TRIALS_EVERY_S, clock.now_s)
         self._reports = TwinReports(report, clock, session)
         self._proof = proof
         self._lock = Lock()
@@ -163,6 +176,8 @@ class Twin:
             match action:
                 case Begin():
                     assert policy is not None
+                    if not self._trials.spend():
+                        raise self._refused(signed, _TOO_MANY)
                     self._begin(envelope, policy, state)
                 case Resigned():
                     self._store.resign(envelope, state.notes)

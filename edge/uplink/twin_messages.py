@@ -42,6 +42,8 @@ class RefusalCode(enum.StrEnum):
     """The version was seen before, with other bytes."""
     BLOCKED = "blocked"
     """These very bytes were on trial before, and failed."""
+    TOO_MANY = "too-many"
+    """New policies came faster than the worker's log should hold: send it again later."""
     NOT_STORED = "not-stored"
     """The unit could not write it to its disk."""
     TRIAL_NOT_CONNECTED = "trial-not-connected"

@@ -47,7 +47,9 @@ class Disk:
 
     def write(self, path: Path, data: bytes) -> None:
         """Make a file of `data`, down on the medium when this returns."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # Neither through a link nor into a pipe, on which it would wait for ever.
+        kind = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | kind, 0o600)
         try:
             view = memoryview(data)
             while view:

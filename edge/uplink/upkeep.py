@@ -128,7 +128,7 @@ class Upkeep:
         else:
             self._failing.discard("what was lost cannot be told")
         if told:
-            _log.warning("told of %d losses", told)
+            _log.warning("told of what was lost, %d times", told)
         return told
 
     def retry_dead_letters(self, after_s: float) -> bool:
@@ -176,6 +176,8 @@ class Upkeep:
             yield _alarm(AlarmCode.SPOOL_SALVAGED, detail)
         if not self.usable:
             yield _alarm(AlarmCode.SPOOL_UNWRITABLE, self._trouble)
+        if self._spool.tight:
+            yield _alarm(AlarmCode.DISK_FULL, "pictures give way to events: free space on it")
 
     def _mend(self) -> None:
         self.usable = False

@@ -39,7 +39,7 @@ def replace(folder: Path, began: Batch) -> None:
     write_whole(new / name_of(began.first_seq), began.data)
     note_head(new, began.head)
     if folder.exists():
-        kept = sorted(_kept(folder))
+        kept = sorted(kept_of(folder))
         for _, old in kept[: max(0, len(kept) - MAX_KEPT + 1)]:
             sweep(old / FOLDER, None)
             shutil.rmtree(old)
@@ -56,15 +56,16 @@ def replace(folder: Path, began: Batch) -> None:
 
 def expire(folder: Path, now_at: dt.datetime) -> int:
     """Wipe expired pictures that a power cut left with a log that was moved aside; return how many."""
-    return sum(sweep(old / FOLDER, now_at) for _, old in _kept(folder))
+    return sum(sweep(old / FOLDER, now_at) for _, old in kept_of(folder))
 
 
-def _new(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.new")
-
-
-def _kept(folder: Path) -> Iterator[tuple[int, Path]]:
+def kept_of(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Give the logs that were moved aside, each with its number, in no order. Raises OSError."""
     name = re.compile(re.escape(folder.name) + r"\.damaged-([0-9]{1,9})")
     for each in os.scandir(folder.parent):
         if (found := name.fullmatch(each.name)) and each.is_dir(follow_symlinks=False):
             yield int(found[1]), folder.parent / each.name
+
+
+def _new(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.new")

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
@@ -33,11 +34,12 @@ class WorkerLog:
         pictures_max_bytes: int,
         max_age: dt.timedelta,
         now_at: Callable[[], dt.datetime],
+        now_s: Callable[[], float],
     ) -> None:
         """Use `open`."""
         self._folder, self._lock_descriptor = folder, lock_descriptor
         self._max_age, self._now_at = max_age, now_at
-        self._pictures = Pictures(folder / FOLDER, pictures_max_bytes)
+        self._pictures = Pictures(folder / FOLDER, pictures_max_bytes, now_s)
         self._writer = Writer(folder, max_bytes)
         self._lock = Lock()
         self._found: str | None = None  # for good
@@ -49,9 +51,10 @@ class WorkerLog:
         folder: Path,
         *,
         max_bytes: int = 32 << 20,
-        pictures_max_bytes: int = 64 << 20,
+        pictures_max_bytes: int = 256 << 20,
         max_age: dt.timedelta = dt.timedelta(days=60),
         now_at: Callable[[], dt.datetime],
+        now_s: Callable[[], float] = time.monotonic,
     ) -> Self:
         """Open or make the log and verify all of it: see `damage`. Raises LogInUse, LogUnusable."""
         bounds = {"max_bytes": max_bytes, "pictures_max_bytes": pictures_max_bytes}
@@ -61,7 +64,7 @@ class WorkerLog:
             lock_descriptor = hold(folder.with_name(f"{folder.name}.lock"))
             aside.finish(folder)
             folder.mkdir(mode=0o700, exist_ok=True)
-            opened = cls(folder, lock_descriptor, **bounds, max_age=max_age, now_at=now_at)
+            opened = cls(folder, lock_descriptor, **bounds, max_age=max_age, now_at=now_at, now_s=now_s)
             opened._load()
         except BaseException as error:
             if lock_descriptor >= 0:
@@ -119,16 +122,26 @@ class WorkerLog:
         """Return whether the message stands in the log, or stood there; the newest are remembered."""
         return (topic, sha256) in self._writer.remembered
 
-    def keep_picture(self, event_id: str, jpeg: bytes, expires_at: dt.datetime) -> PictureRef:
+    def keep_picture(
+        self, event_id: str, jpeg: bytes, expires_at: dt.datetime, *, dated: bool = True
+    ) -> PictureRef:
         """Keep a picture until `expires_at`, 20 days at most, durable on return. Raises LogUnwritable.
 
+        Not `dated`: nobody had set the clock that says so; it gets its end once somebody has.
         Older pictures give way. ValueError: an id that may be no file's name, or that has another picture.
         """
-        return self._pictures.keep(event_id, jpeg, expires_at, self._now_at())
+        return self._pictures.keep(event_id, jpeg, expires_at, self._now_at(), dated=dated)
 
     def picture_ref(self, event_id: str) -> PictureRef | None:
         """Return what names the picture of an event; None where none is kept."""
         return self._pictures.ref(event_id)
+
+    def keep_until(self, event_id: str, expires_at: dt.datetime) -> None:
+        """Keep a picture that is kept until another time, 20 days at most. Raises LogUnwritable."""
+        try:
+            self._pictures.keep_until(event_id, expires_at, self._now_at())
+        except OSError as error:
+            raise LogUnwritable(f"{self._folder}: the picture of {event_id}: {error}") from error
 
     def expire(self, *, synchronised: bool) -> int:
         """Wipe expired pictures, note those that are gone, prune; return how many pictures expired.

@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,9 @@ from edge.worklog.errors import LogUnwritable
 MAX_KEPT = dt.timedelta(days=20)
 EXPIRED, NO_ROOM = "expired", "no-room"
 FOLDER = "pictures"
-_JPG, _NEW = "jpg", "new"
+_JPG, _UNDATED, _NEW = "jpg", "undated", "new"
 _EVENT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_NAME = re.compile(rf"({_EVENT_ID.pattern})\.([0-9]{{1,12}})\.({_JPG}|{_NEW}|{EXPIRED}|{NO_ROOM})")
+_NAME = re.compile(rf"({_EVENT_ID.pattern})\.([0-9]{{1,12}})\.({_JPG}|{_UNDATED}|{_NEW}|{EXPIRED}|{NO_ROOM})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Named:
     @property
     def whole(self) -> bool:
         """Whether the picture can be looked at."""
-        return self.kind == _JPG
+        return self.kind in {_JPG, _UNDATED}
 
     @property
     def gone(self) -> bool:
@@ -96,10 +96,11 @@ class _Kept:
 class Pictures:
     """All pictures of a log. Thread-safe, by a lock of its own that is held for one file at a time."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+    def __init__(self, folder: Path, max_bytes: int, now_s: Callable[[], float]) -> None:
+        self._folder, self._max_bytes, self._now_s = folder, max_bytes, now_s
         self._lock = Lock()
         self._kept: dict[str, _Kept] = {}  # oldest first
+        self._ends_s: dict[str, float] = {}  # on the monotonic clock, of those that this process kept undated
         self.dropped = 0
 
     def load(self) -> None:
@@ -119,17 +120,21 @@ class Pictures:
             found.sort(key=lambda each: each[0])
             self._kept = {kept.named.event_id: kept for _, kept in found}
 
-    def keep(self, event_id: str, jpeg: bytes, expires_at: dt.datetime, now_at: dt.datetime) -> PictureRef:
+    def keep(
+        self, event_id: str, jpeg: bytes, expires_at: dt.datetime, now_at: dt.datetime, *, dated: bool
+    ) -> PictureRef:
         """Write a picture, durable on return; older ones give way. Kept already, it stays as it is.
 
+        Undated: `expires_at` is by a clock that nobody had set.
         Raises LogUnwritable, and ValueError for an id that is no name or that has another picture.
         """
         sha256 = hashlib.sha256(jpeg).hexdigest()
-        expires_s = math.floor(min(expires_at, now_at + MAX_KEPT).timestamp())
+        expires_at = min(expires_at, now_at + MAX_KEPT)
+        expires_s = math.floor(expires_at.timestamp())
         if len(jpeg) > self._max_bytes:
             raise LogUnwritable(f"{event_id}: wanted a picture of {self._max_bytes} bytes, got {len(jpeg)}")
-        named = Named(checked_id(event_id), max(0, expires_s), _JPG)
-        new, path = (self._folder / f"{event_id}.{named.expires_s}.{kind}" for kind in (_NEW, _JPG))
+        named = Named(checked_id(event_id), max(0, expires_s), _JPG if dated else _UNDATED)
+        new, path = self._folder / f"{event_id}.{named.expires_s}.{_NEW}", self._folder / str(named)
         with self._lock:
             try:
                 if (same := self._same(event_id, sha256)) is not None:
@@ -146,6 +151,8 @@ class Pictures:
                         each.unlink(missing_ok=True)
                 raise LogUnwritable(f"{path}: {error}") from error
             self._kept[event_id] = _Kept(named, len(jpeg))
+            if not dated:
+                self._ends_s[event_id] = self._now_s() + (expires_at - now_at).total_seconds()
         return _ref(named, sha256, len(jpeg))
 
     def ref(self, event_id: str) -> PictureRef | None:
@@ -164,22 +171,24 @@ class Pictures:
         """Wipe what expired; return how many. Raises OSError, after all that could be done.
 
         By a synchronised clock, none is left more than 20 days: it was written while the clock ran ahead.
+        Those that were kept undated have what is left of their time by the monotonic clock; of a process
+        before this one, nobody can tell how much that is.
         """
-        now_s, latest_s = now_at.timestamp(), math.floor((now_at + MAX_KEPT).timestamp())
         gone, failure = 0, None
         for event_id, kept in list(self._kept.items()):
             try:
-                if kept.named.expires_s <= now_s:
-                    with self._lock:
-                        gone += self._bury(event_id, EXPIRED)
-                elif synchronised and kept.named.expires_s > latest_s:
-                    with self._lock:
-                        self._shorten(event_id, latest_s)
+                gone += self._mind(event_id, kept.named, now_at, synchronised=synchronised)
             except OSError as error:
                 failure = error
         if failure is not None:
             raise failure
         return gone
+
+    def keep_until(self, event_id: str, expires_at: dt.datetime, now_at: dt.datetime) -> None:
+        """Give a picture that is kept another end: its own was by a wrong clock. Raises OSError."""
+        expires_s = max(0, math.floor(min(expires_at, now_at + MAX_KEPT).timestamp()))
+        with self._lock:
+            self._date(event_id, expires_s)
 
     def buried(self) -> list[Named]:
         """Return what is gone and not yet noted in the log; what could not be wiped is tried again."""
@@ -194,6 +203,25 @@ class Pictures:
         """Delete what is left of pictures of which the log says that they are gone."""
         for named in noted:
             (self._folder / str(named)).unlink(missing_ok=True)
+
+    def _mind(self, event_id: str, named: Named, now_at: dt.datetime, *, synchronised: bool) -> bool:
+        """Wipe or date one picture; return whether it expired."""
+        now_s, latest_s = now_at.timestamp(), math.floor((now_at + MAX_KEPT).timestamp())
+        expires_s, expired = named.expires_s, named.expires_s <= now_s
+        if named.kind == _UNDATED:
+            end_s = self._ends_s.get(event_id)
+            if end_s is None:
+                expired = expired or synchronised
+            else:
+                left_s = end_s - self._now_s()
+                expires_s, expired = math.floor(now_s + left_s), left_s <= 0.0
+        with self._lock:
+            if expired:
+                return self._bury(event_id, EXPIRED)
+            expires_s = min(expires_s, latest_s)
+            if synchronised and (named.kind == _UNDATED or expires_s < named.expires_s):
+                self._date(event_id, expires_s)
+        return False
 
     def _same(self, event_id: str, sha256: str) -> PictureRef | None:
         kept = self._kept.get(event_id)
@@ -223,6 +251,7 @@ class Pictures:
         if kept is None:
             return False
         buried = self._folder / f"{event_id}.{kept.named.expires_s}.{why}"
+        self._ends_s.pop(event_id, None)
         try:
             (self._folder / str(kept.named)).rename(buried)
         except FileNotFoundError:
@@ -233,13 +262,14 @@ class Pictures:
         wipe(buried)
         return True
 
-    def _shorten(self, event_id: str, expires_s: int) -> None:
+    def _date(self, event_id: str, expires_s: int) -> None:
         kept = self._kept.get(event_id)
         if kept is None:
             return
         named = Named(event_id, expires_s, _JPG)
         (self._folder / str(kept.named)).rename(self._folder / str(named))
         self._kept[event_id] = _Kept(named, kept.bytes)
+        self._ends_s.pop(event_id, None)
         sync_folder(self._folder)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.worklog import aside
 from edge.worklog.checking import Vanished, Walk
 from edge.worklog.entries import Entry, Head, Note, PictureRef, Pruned, parse
 from edge.worklog.errors import BrokenEntry
@@ -17,6 +18,7 @@ from edge.worklog.pictures import FOLDER, Named, checked_id, expiry_s, in_folder
 from edge.worklog.segments import listed, name_of
 
 _LOOKS, _PAUSE_S = 8, 0.05
+_NEVER_SYNCED = bytes(64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,16 @@ class Verified:
     problem: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What stood at a place of the log and does not read."""
+
+    from_seq: int
+    to_seq: int
+    changed: bool
+    """Whether a line stands there; else nothing does."""
+
+
 def read(folder: Path) -> Iterator[Entry]:
     """Give every entry that reads, oldest first; `verify` says whether one was changed or is missing.
 
@@ -37,6 +49,36 @@ def read(folder: Path) -> Iterator[Entry]:
     """
     for entry, _ in _entries(folder):
         yield entry
+
+
+def read_whole(folder: Path) -> Iterator[Entry | Unread]:
+    """Give every entry as `read` does, and in its place what does not read, or is missing."""
+    due: int | None = None
+    for first_seq, lines in _files(folder):
+        if due is None or not lines:
+            due = first_seq if lines else None
+        for index, line in enumerate(lines, 1):
+            try:
+                entry, _ = parse(line)
+            except BrokenEntry:
+                if index == len(lines) or _NEVER_SYNCED in line:
+                    continue  # it is being written, or a power cut came in between
+                if due is not None:
+                    yield Unread(due, due, changed=True)
+                    due += 1
+                continue
+            if due is not None and entry.seq > due:
+                yield Unread(due, entry.seq - 1, changed=False)
+            yield entry
+            due = entry.seq + 1
+
+
+def set_aside(folder: Path) -> list[Path]:
+    """Return the logs that were changed and gave way to the one in `folder`, the oldest first."""
+    try:
+        return [path for _, path in sorted(aside.kept_of(folder))]
+    except FileNotFoundError:
+        return []
 
 
 def verify(folder: Path, *, head: str | None = None, now_at: dt.datetime | None = None) -> Verified:
@@ -108,20 +150,29 @@ def _looked_at(folder: Path, now_at: dt.datetime) -> Walk:
 
 
 def _entries(folder: Path) -> Iterator[tuple[Entry, str]]:
+    for _, lines in _files(folder):
+        for line in lines:
+            try:
+                yield parse(line)
+            except BrokenEntry:
+                continue
+
+
+def _files(folder: Path) -> Iterator[tuple[int, list[bytes]]]:
+    """Give the entry with which each file begins, and its lines; of one that was pruned since, none.
+
+    What follows the last end of a line counts as one.
+    """
     try:
         firsts = listed(folder)
     except FileNotFoundError:
         return
     for first_seq in firsts:
         try:
-            data = (folder / name_of(first_seq)).read_bytes()
+            data: bytes | None = (folder / name_of(first_seq)).read_bytes()
         except FileNotFoundError:
-            continue  # pruned since
-        for line in data.split(b"\n"):
-            try:
-                yield parse(line)
-            except BrokenEntry:
-                continue
+            data = None  # pruned since
+        yield first_seq, [] if data is None else data.split(b"\n")
 
 
 def _nothing(note: Note) -> None:

@@ -4,6 +4,7 @@ One thread at a time; what OSError means is for the caller to say.
 """
 
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -118,9 +119,11 @@ class Segments:
         return going
 
     def older(self, than_at: str) -> list[Segment]:
-        """Return the segments up to the last one that ends before a time."""
-        old = [place for place, each in enumerate(self._known) if each.last_at < than_at]
-        return self._known[: old[-1] + 1] if old else []
+        """Return the oldest segments, as long as they end before a time.
+
+        One that only seems old, written after a start with a clock that stood in 1970, takes none before it.
+        """
+        return list(itertools.takewhile(lambda each: each.last_at < than_at, self._known))
 
     def append(self, batch: Batch, *, anew: bool) -> None:
         """Write a batch, durable on return, to the newest segment or to one of its own.

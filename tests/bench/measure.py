@@ -7,7 +7,8 @@ import shutil
 import statistics
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge.clock import SystemClock
+from edge.diary import WorkersDiary
 from edge.evidence.sealing import parcel
 from edge.policy.document import ObjectRule
 from edge.policy.judge import Answer, Finding, Opened
@@ -29,6 +31,7 @@ from edge.uplink.records import OpenInfraction, Record, Serial
 from edge.uplink.spool import Spool
 from edge.uplink.topics import Topics
 from edge.uplink.wire import ClockQuality, timestamp
+from edge.worklog.log import WorkerLog
 from tests.bench.packets import Packets
 
 TOPICS = Topics("bench", "unit-1")
@@ -67,9 +70,14 @@ def birth() -> State:
     )
 
 
-def _uplink(spool: Spool, config: BrokerConfig) -> Uplink:
-    """Return the real one, but one that does not wait before it connects, as units do after a power cut."""
-    return Uplink(spool, config, TOPICS, birth(), clock=SystemClock(), chance=lambda: 0.0)
+@contextmanager
+def _uplink(folder: Path, spool: Spool, config: BrokerConfig) -> Iterator[Uplink]:
+    """Run the real one, worker's log and all, but one that does not wait before it connects."""
+    clock = SystemClock()
+    with WorkerLog.open(folder / "log", now_at=clock.now_at) as log:
+        diary = WorkersDiary(log, TOPICS, clock.now_at)
+        with Uplink(spool, config, TOPICS, birth(), clock=clock, chance=lambda: 0.0, diary=diary) as uplink:
+            yield uplink
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +145,9 @@ def drain(full: Path, scratch: Path, port: int, events: int) -> Run:
     """Let the uplink empty a copy of `full`."""
     shutil.copytree(full, scratch)
     with Spool.open(scratch / "spool.db", max_bytes=SPOOL_BYTES) as spool:
-        uplink = _uplink(spool, BrokerConfig("127.0.0.1", port, "unit-1"))
+        config = BrokerConfig("127.0.0.1", port, "unit-1")
         before, began_s, cpu_s = written_bytes(), time.perf_counter(), time.process_time()
-        with uplink:
+        with _uplink(scratch, spool, config) as uplink:
             _wait(lambda: uplink.status().delivered >= events and spool.depth().events == 0)
             taken_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
         written = (written_bytes() - before) / events
@@ -257,14 +265,16 @@ def idle(folder: Path, port: int, seconds: float = 32.0, keepalive_s: int = 5) -
     """Connect, wait, and count the packets; needs root."""
     config = BrokerConfig("127.0.0.1", port, "idle", keepalive_s=keepalive_s)
     real = BrokerConfig("127.0.0.1", port, "idle").keepalive_s
-    with Spool.open(folder / "idle" / "spool.db") as spool, Packets(port) as connecting:
-        uplink = _uplink(spool, config)
-        with uplink:
-            _wait(lambda: uplink.status().connected)
-            time.sleep(2.0)  # the birth and its acknowledgement
-            with Packets(port) as quiet:
-                time.sleep(seconds)
-            connect_ip_bytes = connecting.ip_bytes - quiet.ip_bytes
+    with (
+        Spool.open(folder / "idle" / "spool.db") as spool,
+        Packets(port) as connecting,
+        _uplink(folder / "idle", spool, config) as uplink,
+    ):
+        _wait(lambda: uplink.status().connected)
+        time.sleep(2.0)  # the birth and its acknowledgement
+        with Packets(port) as quiet:
+            time.sleep(seconds)
+        connect_ip_bytes = connecting.ip_bytes - quiet.ip_bytes
     shutil.rmtree(folder / "idle")
     pings = quiet.payload_bytes // 4  # PINGREQ and PINGRESP, two bytes each
     if pings == 0:

@@ -201,7 +201,9 @@ def test_a_driver_that_hangs_holds_up_nobody_for_long(monkeypatch):
     monkeypatch.setattr(picamera, "_CLOSE_TIMEOUT_S", 0.05)
     monkeypatch.setattr(picamera, "_OPEN_TIMEOUT_S", 0.05)
     started_s = time.monotonic()
+    assert not camera.held
     camera.close()
+    assert camera.held
     for _ in range(2):
         with pytest.raises(CameraStalled, match="the driver hangs"):
             camera.open()
@@ -224,6 +226,9 @@ def test_a_driver_that_hangs_holds_up_nobody_for_long(monkeypatch):
     with camera.frame(1.0):
         pass
     camera.close()
+    while camera.held:
+        assert time.monotonic() < deadline_s
+        threading.Event().wait(0.01)
 
 
 def test_a_camera_that_dies_before_its_evidence_is_taken_is_lost():

@@ -51,7 +51,9 @@ def report(rig: Rig) -> tuple[str, bool]:
         lines.append(f"LOST: {verdict.lost[:5]}")
     if verdict.unexplained:
         lines.append(f"NUMBERS THAT NOTHING EXPLAINS: {verdict.unexplained[:5]}")
-    return "\n".join(lines), verdict.good and not rig.crash_traces() and len(fed) > 0
+    log = rig.log_troubles()
+    lines += [f"THE WORKER'S LOG: {trouble}" for trouble in log]
+    return "\n".join(lines), verdict.good and not rig.crash_traces() and not log and len(fed) > 0
 
 
 def main() -> int:

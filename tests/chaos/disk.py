@@ -34,10 +34,8 @@ class Disk:
         _run("mkfs.ext4", "-q", "-F", str(self._image))
         try:
             self.mount()
-        except subprocess.CalledProcessError as error:
-            raise NoDisk(
-                f"cannot mount a file system of one's own: {error.stderr.decode().strip()}"
-            ) from error
+        except OSError as error:
+            raise NoDisk(f"cannot mount a file system of one's own: {error}") from error
 
     def mount(self) -> None:
         """Mount it; its journal is replayed, as after a power cut."""
@@ -80,4 +78,6 @@ class Disk:
 
 def _run(*command: str) -> None:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PATH": path})
+    done = subprocess.run(command, check=False, capture_output=True, env={**os.environ, "PATH": path})
+    if done.returncode:
+        raise OSError(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr.decode().strip()}")

@@ -1,5 +1,6 @@
 """The other end: the reference ingester, in a process of its own, and what it holds."""
 
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -37,14 +38,18 @@ class IngesterOrders:
 
 
 class _Heard(Station):
-    """Writes down every event that comes, before anything is done about it."""
+    """Writes down every event and picture that comes, before anything is done about it."""
 
     journal: Journal
 
     def turn(self, wait_s: float) -> list[Received]:
         came = super().turn(wait_s)
         for message in came:
-            if message.topic == TOPICS.event:
+            below = message.topic.removeprefix(f"{TOPICS.root}/")
+            if below == "event" or below.startswith("thumb/"):
+                sha256 = hashlib.sha256(message.payload).hexdigest()
+                self.journal.note("came", topic=below, sha256=sha256)
+            if below == "event":
                 self.journal.note("received", id=json.loads(message.payload)["id"], at_s=time.monotonic())
         return came
 

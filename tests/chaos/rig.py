@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from edge.worklog import reading
+from edge.worklog.entries import Pruned, Sent
 from tests.broker import Mosquitto
 from tests.chaos.check import Fed, Verdict, check
 from tests.chaos.disk import Disk, NoDisk
 from tests.chaos.ingester import Holdings, IngesterOrders, ingest
 from tests.chaos.journal import read
-from tests.chaos.unit import CRASHED, Orders, Told, live
+from tests.chaos.unit import CRASHED, LOG, Orders, Told, live
 from tests.chaos.wire import Wire
 
 KILL = "SIGKILL of the unit"
@@ -257,8 +259,27 @@ class Rig:
         lines = list(read(self._folder / "fed.jsonl"))
         fed = [Fed(x["id"], x["epoch"], x["seq"], x["at_s"]) for x in lines if x["act"] == "kept"]
         begun = frozenset(x["id"] for x in lines if x["act"] == "begun")
-        received = [x["id"] for x in read(self._folder / "received.jsonl")]
+        received = [x["id"] for x in read(self._folder / "received.jsonl") if x["act"] == "received"]
         return check(fed, begun, self.holdings.kept(), self.holdings.holes(), received), fed
+
+    def log_troubles(self) -> list[str]:
+        """Return what is wrong with the worker's log, and what came that does not stand in it."""
+        folder = self._state / "state" / LOG
+        troubles = [x["damage"] for x in read(self._folder / "fed.jsonl") if x["act"] == "log-damaged"]
+        if (problem := reading.verify(folder).problem) is not None:
+            troubles.append(problem)
+        notes = [entry.note for entry in reading.read(folder)]
+        if any(isinstance(note, Pruned) for note in notes):  # it is too late to tell what stood in it
+            return troubles
+        sent = [(note.topic, note.sha256) for note in notes if isinstance(note, Sent)]
+        if len(sent) != len(set(sent)):
+            troubles.append(f"{len(sent) - len(set(sent))} messages stand in it more than once")
+        came = {
+            (x["topic"], x["sha256"]) for x in read(self._folder / "received.jsonl") if x["act"] == "came"
+        }
+        if unlogged := came - set(sent):
+            troubles.append(f"{len(unlogged)} of {len(came)} messages came that do not stand in it")
+        return troubles
 
     def crash_traces(self) -> list[str]:
         """Return what the unit died of by its own fault."""

@@ -1,4 +1,4 @@
-"""The unit that is tormented: the real reporter, spool and uplink, in a process of their own.
+"""The unit that is tormented: the real reporter, spool, uplink and worker's log, in a process of their own.
 
 Without a camera: what it reports is made up. All that happens to it comes from outside, but for the wall
 clock, which it shifts as it is told. It waits for less than a unit does, so that years pass in minutes.
@@ -15,6 +15,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Literal
 
 from edge.backoff import Backoff
 from edge.clock import SystemClock
+from edge.diary import WorkersDiary
 from edge.evidence.thumbnail import Jpeg
 from edge.policy.document import ObjectRule, Policy, parse_policy
 from edge.policy.judge import Answer, Closed, Ended, Finding, Opened
@@ -35,6 +37,8 @@ from edge.uplink.report import Reporter
 from edge.uplink.spool import Spool
 from edge.uplink.topics import Topics
 from edge.uplink.wire import ClockQuality, timestamp
+from edge.worklog.errors import LogUnusable, LogUnwritable
+from edge.worklog.log import WorkerLog
 from tests.chaos.journal import Journal
 
 TOPICS = Topics("chaos", "unit-1")
@@ -43,7 +47,10 @@ NO_SPOOL = 3
 """Exit code of a unit that could not open its spool: systemd would start it again."""
 CRASHED = 4
 PATIENCE = Patience(stall_s=5.0, retry_s=2.0, redial_s=1.0, resend_s=4.0, nudge_s=0.5, silent_s=60.0)
+LOG = "log"
+LOG_BYTES, PICTURES_BYTES = 6 << 20, 2 << 20
 _TURN_S = 0.02
+_MIND_EVERY_S = 1.0
 _STATUS_EVERY_S = 0.25
 
 
@@ -98,20 +105,36 @@ class ShiftedClock(SystemClock):
 class Feeder:
     """Opens and closes infractions, every third with a picture, and writes down each that the spool has."""
 
-    def __init__(self, journal: Journal, spool: Spool, policy: Policy, orders: Orders) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        spool: Spool,
+        log: WorkerLog,
+        policy: Policy,
+        orders: Orders,
+        clock: ShiftedClock,
+    ) -> None:
         self._journal, self._spool, self._policy = journal, spool, policy
         self._chance = random.Random(orders.seed)
-        self._clock = ShiftedClock()
+        self._clock = clock
         self._told_path = orders.told
         self.told = Told.read(orders.told)
         self._origin = Origin(TOPICS, f"boot-{orders.seed}", MODEL)
+        self._log, self._mind_due_s = log, 0.0
+        self.diary = WorkersDiary(log, TOPICS, self._clock.now_at)
         self._rule = next(rule for rule in policy.rules if isinstance(rule, ObjectRule))
         self._interval_s = 1.0 / orders.events_per_s
         self._due_s = time.monotonic()
         self._is_open = False
         # Ids must differ from life to life: the reporter's chance is not the seed's.
         self.reporter = Reporter(
-            self._origin, self._put, random.Random(), lambda: self.told.synchronised, self._clock, spool.skip
+            self._origin,
+            self._put,
+            random.Random(),
+            lambda: self.told.synchronised,
+            self._clock,
+            spool.skip,
+            self.diary.keep,
         )
 
     @property
@@ -140,9 +163,21 @@ class Feeder:
         self._clock.shift = dt.timedelta(days=self.told.shift_days)
         now_s = time.monotonic()
         self.reporter.turn(now_s)
+        if now_s >= self._mind_due_s:
+            self._mind_due_s = now_s + _MIND_EVERY_S
+            self._mind_log()
         if self.told.feeding and now_s >= self._due_s:
             self._due_s = max(self._due_s + self._interval_s, now_s - 1.0)
             self._report(now_s)
+
+    def _mind_log(self) -> None:
+        """Do with the worker's log as the desk does; damage is nobody's doing here, and written down."""
+        if self._log.damage is not None:
+            self._journal.note("log-damaged", damage=self._log.damage, at_s=time.monotonic())
+            with suppress(LogUnwritable):
+                self._log.start_anew("damaged")
+        with suppress(LogUnwritable):
+            self._log.expire(synchronised=self.told.synchronised)
 
     def _report(self, now_s: float) -> None:
         now_at = self._clock.now_at()
@@ -188,22 +223,31 @@ def live(orders: Orders) -> None:
     )
     journal = Journal(orders.journal)
     policy = parse_policy(resources.files("edge.defaults").joinpath("policy.json").read_bytes())
+    clock = ShiftedClock()
     try:
         spool = Spool.open(orders.spool, max_bytes=orders.max_bytes)
-    except SpoolError as error:
+        log = WorkerLog.open(
+            orders.spool.with_name(LOG),
+            max_bytes=LOG_BYTES,
+            pictures_max_bytes=PICTURES_BYTES,
+            now_at=clock.now_at,
+        )
+    except (SpoolError, LogUnusable) as error:
         journal.note("no-spool", error=f"{type(error).__name__}: {error}", at_s=time.monotonic())
         time.sleep(0.2)
         sys.exit(NO_SPOOL)
     try:
-        with spool:
-            _carry(orders, journal, spool, policy)
+        with spool, log:
+            _carry(orders, journal, spool, log, policy, clock)
     except Exception:  # noqa: BLE001  whatever it is, it must be told
         journal.note("crashed", trace=traceback.format_exc(), at_s=time.monotonic())
         sys.exit(CRASHED)
 
 
-def _carry(orders: Orders, journal: Journal, spool: Spool, policy: Policy) -> None:
-    feeder = Feeder(journal, spool, policy, orders)
+def _carry(
+    orders: Orders, journal: Journal, spool: Spool, log: WorkerLog, policy: Policy, clock: ShiftedClock
+) -> None:
+    feeder = Feeder(journal, spool, log, policy, orders, clock)
     feeder.turn()
     feeder.reporter.close_left_open(spool.open_infractions(), policy, feeder.clock.now_at())
     config = BrokerConfig(
@@ -220,6 +264,7 @@ def _carry(orders: Orders, journal: Journal, spool: Spool, policy: Policy) -> No
         release="ack",
         gap=feeder.gap,
         synchronised=lambda: feeder.told.synchronised,
+        diary=feeder.diary,
     )
     harness = multiprocessing.parent_process()
     status_due_s, said = 0.0, None

@@ -293,9 +293,9 @@ def test_a_code_while_the_camera_looks_is_counted_in_dark_flashes(bench):
     assert bench.pin.state
 
 
-@pytest.mark.parametrize("newest", [Signal.OFF, Signal.BREAK, Signal.FAULT])
+@pytest.mark.parametrize("newest", [Signal.OFF, Signal.NOTICE, Signal.FAULT])
 def test_after_an_overlay_comes_the_newest_signal(bench, newest):
-    bench.light.show(Signal.NOTICE)
+    bench.light.show(Signal.BREAK)
     bench.light.identify(2)
     bench.time.move(0.5)
     bench.light.show(newest)
@@ -307,6 +307,20 @@ def test_after_an_overlay_comes_the_newest_signal(bench, newest):
     bench.start_s += 2
     bench.time.move(6.1)
     assert [change for change in bench.seen() if change[0] > 0] == SEEN[newest][1:]
+
+
+@pytest.mark.parametrize("signal", [Signal.BREAK, Signal.BREAK_ENDS])
+def test_nobody_hides_from_afar_that_a_break_began_or_is_about_to_end(bench, signal):
+    bench.light.show(Signal.NOTICE)
+    bench.light.identify(600)
+    bench.time.move(0.5)
+    bench.light.show(signal)
+    if signal is Signal.BREAK_ENDS:
+        bench.light.identify(600)
+    bench.pins.history.clear()
+    bench.start_s += 0.5
+    bench.time.move(6.1)
+    assert [change for change in bench.seen() if change[0] > 0] == SEEN[signal][1:]
 
 
 def test_the_camera_ends_an_overlay_and_leaving_it_shows_the_rest_in_positive(bench):

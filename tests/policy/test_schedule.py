@@ -9,6 +9,7 @@ import pytest
 
 from edge.policy.document import Continuous, ObjectRule, Policy, Shift, Spot
 from edge.policy.schedule import Burst, Look, Off, Waiting, next_window, schedule
+from edge.requests import LOOK_EVERY_S
 
 UTC = dt.UTC
 ALL = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -208,11 +209,22 @@ def test_a_check_that_is_asked_for_begins_at_once(state):
     whole, at = policy(WHOLE, watch=SPOT), utc("2026-11-24T12:00")
     state, look = schedule(state, whole, at, 100.0, 0.5, undecided=False, asked=True)
     assert look.off is None
-    assert state == Burst(120.0, 150.0)
+    assert state == Burst(110.0, 140.0)
     # It goes on as the check that it is, and the one under way is not made longer.
-    assert schedule(state, whole, at, 110.0, 0.5, undecided=False, asked=True)[0] is state
-    state, look = schedule(state, whole, at, 120.0, 0.5, undecided=False)
+    assert schedule(state, whole, at, 105.0, 0.5, undecided=False, asked=True)[0] is state
+    state, look = schedule(state, whole, at, 110.0, 0.5, undecided=False)
     assert look.off is Off.BETWEEN_CHECKS
+
+
+def test_whoever_asks_as_often_as_they_may_gets_no_continuous_watch():
+    """Nor out of long checks: whoever may send commands has no key to sign a policy of all the time."""
+    rare = policy(WHOLE, watch=Spot(mean_interval_s=28_800.0, burst_s=600.0))
+    state, at, open_s = None, utc("2026-11-24T12:00"), 0
+    for now_s in range(3600):
+        asked = now_s % int(LOOK_EVERY_S) == 0
+        state, look = schedule(state, rare, at, float(now_s), 0.99, undecided=False, asked=asked)
+        open_s += look.off is None
+    assert 0 < open_s <= 3600 / 3
 
 
 def test_nobody_can_ask_for_a_check_outside_the_shift():

@@ -22,7 +22,7 @@ from edge.uplink.command_messages import (
     decode_reply,
     encode_reply,
 )
-from edge.uplink.commands import AT_ONCE, MAX_COMMAND_BYTES, Commands, NotDone, read_id
+from edge.uplink.commands import AT_ONCE, EVERY_S, MAX_COMMAND_BYTES, Commands, NotDone, read_id
 from edge.uplink.inbox import Inbox
 from edge.uplink.records import SpoolFull
 from edge.uplink.signals import Publication, Received
@@ -289,7 +289,7 @@ def test_a_flood_of_commands_costs_the_disk_little_and_keeps_no_worker_from_a_br
     assert rig.refused("resume", id="c").code == "busy"
     assert rig.send("break", id="d").error is None
     assert len(rig.known) == AT_ONCE
-    rig.clock.sleep(1.0)
+    rig.clock.sleep(EVERY_S)
     assert rig.send("identify", id="b").error is None
     assert rig.refused("identify", id="e").code == "busy"
 

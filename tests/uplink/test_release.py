@@ -143,7 +143,7 @@ def test_a_silent_ingester_is_an_alarm_until_it_speaks(mosquitto, spool):
         (alarm,) = alarms(got)[-1]
         assert alarm.code is AlarmCode.INGESTER_SILENT
         acknowledge(listener, spool, 1)
-        assert alarms(collect(listener, alarms))[-1] == ()
+        assert () in alarms(collect(listener, lambda got: () in alarms(got)))
 
 
 def test_a_denial_that_an_older_mqtt_cannot_tell_costs_nothing_with_an_ingester(mosquitto, spool):

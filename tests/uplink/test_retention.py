@@ -27,6 +27,7 @@ from edge.uplink.records import Kind, SpoolFull
 from edge.uplink.report import Reporter
 from edge.uplink.spool import Spool
 from edge.uplink.upkeep import UNDATED_S, Upkeep
+from edge.worklog.log import WorkerLog
 from tests.broker import collect, subscribed, until
 from tests.uplink.conftest import MODEL, TOPICS, quick_uplink
 from tests.uplink.test_gaps import gap_record
@@ -52,15 +53,19 @@ class Box:
         self.spool = Spool.open(self.folder / "spool.db", max_age_s=60 * 86_400.0)
         origin = Origin(TOPICS, self.boot, MODEL)
         told = lambda: self.synchronised  # noqa: E731
-        self.keeper = ClockKeeper(self.clock, self.spool, origin, told)
+        self.log = WorkerLog.open(self.folder / "log", now_at=self.clock.now_at, now_s=self.clock.now_s)
+        self.keeper = ClockKeeper(self.clock, self.spool, origin, told, self.log.keep_until)
         ledger = Ledger(self.spool, keeps=False)
         self.upkeep = Upkeep(self.spool, ledger, self.clock, told, gap_record, self.boot)
         chance = random.Random(self.clock.now_s())
-        self.reporter = Reporter(origin, self.spool.put, chance, told, self.clock, self.spool.skip)
+        self.reporter = Reporter(
+            origin, self.spool.put, chance, told, self.clock, self.spool.skip, self.log.keep_picture
+        )
         return self
 
     def stop(self):
         self.spool.close()
+        self.log.close()
 
     def off(self, off_for, boot, *, clock_stands=False, synchronised=True):
         """No power for a while, then another boot; without a battery the clock goes on where it stood."""
@@ -79,6 +84,7 @@ class Box:
         self.clock.sleep(61.0)
         self.keeper.turn()
         self.upkeep.turn()
+        self.log.expire(synchronised=self.synchronised)
 
     def pass_(self, time):
         self.clock.sleep(time.total_seconds())
@@ -90,9 +96,20 @@ class Box:
 
     @property
     def readable(self):
-        """Whether a part of the picture is in any file."""
+        """Whether a part of the picture is in any file, those of the worker's log too."""
+        return self.found(self.folder.rglob("*"))
+
+    @property
+    def copied(self):
+        """Whether the worker's log has it, and nothing else."""
+        files = set(self.folder.rglob("*"))
+        copies = set((self.folder / "log").rglob("*"))
+        return self.found(copies) and not self.found(files - copies)
+
+    @staticmethod
+    def found(paths):
         needle = JPEG.data[9_000:9_040]
-        return any(needle in path.read_bytes() for path in self.folder.rglob("*") if path.is_file())
+        return any(needle in path.read_bytes() for path in paths if path.is_file())
 
 
 class Wall(SteppedClock):
@@ -158,8 +175,11 @@ def test_off_for_thirty_days_and_gone_before_anything_is_sent(box, mosquitto, ho
             until(lambda: uplink.status().delivered == 1, "the event")
             got = collect(listener, lambda got: any(one.topic.endswith("/event") for one in got))
         assert not [one.topic for one in got if "/thumb/" in one.topic]
-        assert gone(box)
+        assert not box.waiting
+        assert box.copied
     box.start()
+    box.turn()
+    assert gone(box)
 
 
 class RealFrom(SystemClock):
@@ -240,6 +260,9 @@ def test_a_year_ahead_and_back_costs_pictures_and_keeps_none(box):
     assert box.waiting
     box.clock.ahead = dt.timedelta()
     box.turn()
+    assert not box.waiting
+    assert box.copied  # the worker's own is not dropped for that, but stays for twenty days from now
+    box.pass_(STAY)
     assert gone(box)
     box.snap()
     box.pass_(STAY)
@@ -318,6 +341,45 @@ def test_a_picture_whose_event_has_left_goes_when_the_clock_is_set(box):
     assert box.waiting
     box.clock.ahead, box.synchronised = dt.timedelta(), True
     box.turn()
+    assert not box.waiting
+    assert box.copied  # the unit took it itself, so it knows how long ago
+    box.pass_(10 * DAY - 5 * dt.timedelta(minutes=1))
+    assert box.copied
+    box.pass_(5 * dt.timedelta(minutes=1))
+    assert gone(box)
+
+
+def test_the_workers_copy_of_a_picture_stays_as_long_as_the_picture_when_the_clock_is_set(box):
+    """A sealed one without a copy may never leave; and it would not be deleted in time."""
+    box.stop()
+    box.synchronised = False
+    box.start()
+    box.clock.ahead = -3000 * DAY
+    box.snap()
+    (event, _) = box.spool.pending(2, alive_at=NOW - 3000 * DAY)
+    box.clock.ahead, box.synchronised = dt.timedelta(), True
+    box.turn()
+    assert box.waiting
+    ref = box.log.picture_ref(event.message.event_id)
+    assert abs(dt.datetime.fromisoformat(ref.expires_at) - (NOW + STAY)) < dt.timedelta(minutes=2)
+    box.pass_(STAY)
+    assert gone(box)
+
+
+def test_the_workers_copy_that_another_process_kept_undated_goes_unless_its_event_dates_it(box):
+    box.stop()
+    box.synchronised = False
+    box.start()
+    box.clock.ahead = 5 * DAY
+    box.snap()
+    event, picture = box.spool.pending(2, alive_at=NOW)
+    box.spool.release([event.position, picture.position])
+    box.stop()
+    box.start()
+    box.turn()
+    assert box.copied
+    box.clock.ahead, box.synchronised = dt.timedelta(), True
+    box.turn()
     assert gone(box)
 
 
@@ -334,6 +396,8 @@ def test_a_picture_that_gets_to_the_disk_after_the_clock_was_set_is_not_believed
         box.turn()
     assert box.reporter.flush()
     box.turn()
+    assert not box.waiting
+    box.pass_(10 * DAY)
     assert gone(box)
 
 

@@ -1,5 +1,6 @@
 """What was appended is there, in order, tied to what stands before it, for as long as the bounds allow."""
 
+import datetime as dt
 import hashlib
 import itertools
 import json
@@ -329,3 +330,24 @@ def test_a_log_that_never_began_is_sound(tmp_path):
     with opened(tmp_path / "log") as log:
         assert (log.damage, log.head.seq) == (None, 1)
     assert isinstance(entries(tmp_path / "log")[0].note, Began)
+
+
+def test_a_start_with_a_clock_that_stood_in_1970_takes_nothing_of_before_it(tmp_path):
+    """A machine without a battery writes a few lines before its clock is set; they only seem old."""
+    folder, clock = tmp_path / "log", Clock()
+    with opened(folder, clock) as log:
+        log.append([Here("camera", "of today")])
+    clock.at = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    with opened(folder, clock) as log:
+        log.append([Here("camera", "of a wrong clock")])
+        clock.at = NOW + DAY
+        log.append([Here("camera", "of tomorrow")])
+        log.expire(synchronised=True)
+    assert texts(folder) == ["of today", "of a wrong clock", "of tomorrow"]
+    clock.at = NOW + 61 * DAY
+    with opened(folder, clock) as log:
+        log.append([Here("camera", "much later")])
+        log.expire(synchronised=True)
+    assert "of today" not in texts(folder)
+    assert "much later" in texts(folder)
+    assert verify(folder, now_at=clock.at).problem is None

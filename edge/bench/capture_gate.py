@@ -39,7 +39,7 @@ class _Lamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Shut:
+class GateCost:
     """The gate's part of a frame: one turn, and twice the question whether something forbids it by now."""
 
     turns: int
@@ -47,7 +47,7 @@ class Shut:
     """Median."""
 
 
-def shut() -> Shut:
+def gate_cost() -> GateCost:
     """Turn an open shutter again and again; its camera gives no frame."""
     clock = SteppedClock(START_AT)
     with tempfile.TemporaryDirectory(prefix="deskwatch-bench-") as folder:
@@ -65,7 +65,7 @@ def shut() -> Shut:
         finally:
             shutter.close()
             light.close()
-    return Shut(TURNS, round(statistics.median(taken_s) * 1000, 4))
+    return GateCost(TURNS, round(statistics.median(taken_s) * 1000, 4))
 
 
 def _turn(shutter: Shutter) -> float:
