@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,7 +24,11 @@ _first_factory = threading.Lock()
 
 @contextmanager
 def _naming(key: str, pin: int) -> Iterator[None]:
-    """Turn whatever gpiozero or its driver raises into PinLost; lgpio's own error is a bare Exception."""
+    """Turn whatever gpiozero or its driver raises into PinLost; lgpio's own error is a bare Exception.
+
+    The frames of what was raised are cleared: they hold a device that was half made, and as long as that
+    lives, gpiozero takes its pin for taken.
+    """
     try:
         yield
     except ImportError as error:
@@ -31,6 +36,7 @@ def _naming(key: str, pin: int) -> Iterator[None]:
             f"{key}: wanted gpiozero and lgpio, got: {error}: apt install python3-gpiozero python3-lgpio"
         ) from error
     except Exception as error:
+        traceback.clear_frames(error.__traceback__)
         raise PinLost(
             f"{key}: wanted GPIO {pin}, got: {str(error) or type(error).__name__}; does another program have"
             " it, and is the user in the group gpio?"
