@@ -59,6 +59,22 @@ def write(path: Path, data: bytes, mode: int, owner: Owner | None) -> None:
         os.fsync(descriptor)
 
 
+def replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+    """Write a file anew, whole and to the disk, or leave what was there. A cut leaves one part at most."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    part.replace(path)
+    sync_folder(path.parent)
+
+
 def turn(path: Path, target: str) -> None:
     """Make a link, or turn it in one step."""
     part = path.with_name(part_name())

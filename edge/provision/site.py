@@ -20,8 +20,9 @@ from edge.border import locate, read_bounded
 from edge.config import Config, Name, read_config
 from edge.erasing import erase_file
 from edge.errors import EdgeError
-from edge.output import write_file
+from edge.output import OutputUnwritable
 from edge.provision.certificates import are_certificates, is_public_key
+from edge.provision.folder import replace
 from edge.provision.pairs import CERTIFICATE, KEY, Identity
 from edge.provision.wifi import FILE as WIFI_FILE
 from edge.provision.wifi import keyfile
@@ -185,6 +186,9 @@ def import_site(path: Path, places: Places) -> Site:
     Once more after a power cut it does the rest.
     Raises SiteError, SiteMissing, PrivateKeyFound, SettingsThere, OutputUnwritable, NotErased.
     """
+    if _is_wiped(path):
+        erase_file(path)
+        raise SiteMissing(f"{path}: wanted settings, got a file that was wiped, and is removed now")
     site = read_site(path)
     files = list(_files(site, places))
     if site.unit is not None:
@@ -194,11 +198,18 @@ def import_site(path: Path, places: Places) -> Site:
     for file in files:
         if file.path == places.config.with_name("policy.json") and file.path.exists():
             continue  # in force already
-        file.path.parent.mkdir(parents=True, exist_ok=True)
         owner = None if places.identity.owner is None or file.secret else (0, places.identity.owner.group)
-        write_file(file.path, file.text.encode(), mode=0o600 if file.secret else 0o640, owner=owner)
+        _write(file, owner)
     erase_file(path)
     return site
+
+
+def _write(file: "_File", owner: tuple[int, int] | None) -> None:
+    try:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        replace(file.path, file.text.encode(), 0o600 if file.secret else 0o640, owner)
+    except OSError as error:
+        raise OutputUnwritable(f"{file.path}: wanted to write it, got: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +276,15 @@ def _check_settings(made: _File, config: Path) -> None:
 
 def _shipped(name: str) -> str:
     return resources.files("edge.defaults").joinpath(name).read_text()
+
+
+def _is_wiped(path: Path) -> bool:
+    """Tell whether a power cut came between its wiping and its removal."""
+    try:
+        data = read_bounded(path, _MAX_BYTES)
+    except OSError:
+        return False
+    return bool(data) and not data.strip(b"\0")
 
 
 def _texts(value: object) -> Iterator[str]:

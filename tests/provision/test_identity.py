@@ -5,7 +5,6 @@ import os
 import shutil
 import ssl
 import stat
-import sys
 
 import pytest
 
@@ -23,6 +22,7 @@ from edge.uplink.tls import Tls
 from tests.broker import subscribed
 from tests.certificates import Authority
 from tests.provision.ca import OpensslCa, openssl
+from tests.provision.cuts import at_every_step
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -182,52 +182,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(IdentityUnwritable, match="file"):
         Identity(tmp_path / "file", "cam-1").request()
-
-
-CHANGES = {"os.rename", "os.symlink", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "open"}
-
-
-def cut_at(step, action):
-    """Do it in a process that dies before its `step`th change of a file; return whether it came to its end.
-
-    What a process wrote outlives it; that it would outlive a power cut too is fsync's part, in `_write`.
-    """
-    child = os.fork()
-    if child == 0:
-        seen = 0
-
-        def hook(event, arguments):
-            nonlocal seen
-            if event not in CHANGES or (event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)):
-                return
-            seen += 1
-            if seen == step:
-                os._exit(9)
-
-        code = 1
-        try:
-            sys.addaudithook(hook)
-            action()
-            code = 0
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, 9)
-    return code == 0
-
-
-def at_every_step(folder, begin, action, check):
-    """Cut at each step in turn, from the same beginning."""
-    step, done = 0, False
-    while not done:
-        step += 1
-        shutil.rmtree(folder, ignore_errors=True)
-        if begin.exists():
-            shutil.copytree(begin, folder, symlinks=True)
-        done = cut_at(step, action)
-        check()
-    assert step > 5, "the cuts did not cut"
-    return step - 1
 
 
 def test_a_cut_at_any_step_of_a_renewal_leaves_a_whole_pair(identity, ca, tmp_path):
