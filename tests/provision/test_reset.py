@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -77,20 +78,19 @@ def test_while_the_unit_runs_nothing_is_erased_and_then_everything(daemon, mosqu
     assert {SPOOL_FILE, "log"} <= stores
     assert planted(daemon) > len(stores)
     # Whoever has the disk in hand reads a file that was deleted, too: held open, it is.
-    held = [path.open("rb") for path in daemon.folder.rglob("*") if path.is_file() and path != photo]
-    held = [file for file in held if CANARY in file.read()]
-    assert typed(daemon, "--yes") == 0
+    with ExitStack() as stack:
+        paths = [path for path in daemon.folder.rglob("*") if path.is_file() and CANARY in path.read_bytes()]
+        held = [stack.enter_context(path.open("rb")) for path in paths]
+        assert len(held) > 5
+        assert typed(daemon, "--yes") == 0
+        for file in held:
+            assert file.read().strip(b"\0") == b"", file.name
     assert found(daemon.folder) == 0
     assert list(daemon.state.iterdir()) == []
     assert not daemon.config.exists()
     assert not (daemon.folder / "identity").exists()
     assert not list((daemon.folder / "wifi").iterdir())
     assert photo.read_bytes() == b"kept"
-    assert len(held) > 5
-    for file in held:
-        file.seek(0)
-        assert file.read().strip(b"\0") == b"", file.name
-        file.close()
 
 
 def test_without_a_terminal_it_wants_yes(daemon, capsys):
