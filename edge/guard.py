@@ -38,11 +38,12 @@ def guarding(
         said, why = "", None
         while not stop.wait(every_s):
             made = progress()
-            before, why = why, None if made is None else stalled(made, now_s())
-            if why is None:
+            late = None if made is None else stalled(made, now_s())
+            if late is None:
                 notifier.alive()
-            elif before is None:
-                log.error("the watchdog is no longer told that all is well: %s", why)
+            elif why is None:
+                log.error("the watchdog is no longer told that all is well: %s", late)
+            why = None if late is None else why or late  # as it began: it is told once
             text = why or summary()
             if text != said:
                 said = text

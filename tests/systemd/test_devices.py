@@ -1,8 +1,8 @@
 """The service as it ships cannot open a microphone: a real systemd and a real kernel are asked.
 
-Only what the unit runs is exchanged, for a program that opens devices. Nodes
-are made for devices that need not exist: where the sandbox lets it through the driver is asked, and says that
-it has none (ENXIO, ENODEV); where it does not, the kernel says EPERM before anybody is asked.
+Only what the unit runs is exchanged, for a program that opens devices. Nodes are made for devices that need
+not exist: where the sandbox lets it through the driver is asked, and says that it has none (ENXIO, ENODEV);
+where it does not, the kernel says EPERM before anybody is asked.
 """
 
 import re
@@ -68,11 +68,8 @@ def test_only_what_cameras_and_pins_need_may_be_opened():
 
 def make_nodes(service):
     for path, (major, minor) in NODES.items():
-        service.container.run(
-            "sh",
-            "-c",
-            f"mkdir -p {Path(path).parent}; test -e {path} || mknod {path} c {major} {minor}; chmod 666 {path}",
-        )
+        make = f"mkdir -p {Path(path).parent}; test -e {path} || mknod {path} c {major} {minor}"
+        service.container.run("sh", "-c", f"{make}; chmod 666 {path}")
 
 
 def answers(service, unit, more=""):

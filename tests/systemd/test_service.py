@@ -88,10 +88,13 @@ def test_a_crash_loop_ends_in_safe_mode_and_what_waits_still_arrives(service, mo
         assert "On a break" in service.ask("break")  # it can be asked at the unit
         collect(listener, lambda got: any(s.capture is Capture.BREAK for s in states_of(got)), 30)
         assert service.is_active("deskwatch-retry.timer")
-        # What the timer does: try again.
+        # What it does an hour later: try again.
         service.fresh_model()
         service.container.run("systemctl", "reset-failed", UNIT)
-        service.start()
+        service.drop_in("deskwatch-retry.timer", "more", "[Timer]\nAccuracySec=1ms\nOnActiveSec=1s\n")
+        service.reload()
+        service.container.run("systemctl", "restart", "deskwatch-retry.timer")
+        until(lambda: service.is_active(UNIT), "the timer to start it again", 30)
         assert not service.is_active(SAFE)
         assert not service.is_active("deskwatch-retry.timer")
         assert "is over" in service.ask("resume")
