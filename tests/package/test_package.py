@@ -51,6 +51,14 @@ def turned_to(box):
     return str((box.root / "opt/deskwatch/current").readlink())
 
 
+def wait(box, condition, what):
+    """Wait for it; in vain, tell what the unit said."""
+    try:
+        until(condition, what, 45)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {box.journal('deskwatch.service')}") from error
+
+
 def active(box):
     return box.run("systemctl", "is-active", "deskwatch.service", check=False).strip()
 
@@ -90,7 +98,7 @@ def test_a_unit_from_the_card_to_the_next_version_and_back(box, packages, mosqui
     # With the broker away it watches, and what it saw waits.
     box.run("systemctl", "start", "deskwatch.service", timeout_s=60)
     box.run("deskwatch", "notice", "--accept")
-    until(lambda: waiting(box), "an event in the spool", 60)
+    wait(box, lambda: "opened phone" in box.journal("deskwatch.service"), "an event")
     kept, settings = identity(box), (box.root / "etc/deskwatch/unit.toml").read_text()
 
     said = box.dpkg("--install", following)
@@ -128,7 +136,7 @@ def test_a_unit_from_the_card_to_the_next_version_and_back(box, packages, mosqui
     )
     before = spool.read_bytes()
     box.run("systemctl", "start", "deskwatch.service", check=False, timeout_s=60)
-    until(lambda: "99" in box.journal("deskwatch.service"), "the refusal", 60)
+    wait(box, lambda: "99" in box.journal("deskwatch.service"), "the refusal")
     assert "wanted" in box.journal("deskwatch.service") or "newer" in box.journal("deskwatch.service")
     box.run("systemctl", "stop", "deskwatch.service", "deskwatch-safe.service", check=False, timeout_s=90)
     assert spool.read_bytes() == before
@@ -171,16 +179,6 @@ def set_up(box, ca, brokers, port, photo):
     )
     text = text.replace("reconnect_max_s = 120", "reconnect_max_s = 1")
     (etc / "unit.toml").write_text(text)
-
-
-def waiting(box):
-    spool = box.root / "var/lib/deskwatch/spool.db"
-    if not spool.exists():
-        return 0
-    db = sqlite3.connect(f"file:{spool}?mode=ro", uri=True)
-    with contextlib.closing(db), contextlib.suppress(sqlite3.Error):
-        return db.execute("SELECT count(*) FROM outbound WHERE kind = 'event'").fetchone()[0]
-    return 0
 
 
 def received(mosquitto, box, brokers, reader):
