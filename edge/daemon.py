@@ -47,7 +47,7 @@ def run_unit(path: Path, stop: Stop, *, safe: bool = False) -> None:
     those before: nobody could tell it from afar to do so any more.
     """
     # What hangs is ended by SIGABRT: let the log say where it hung.
-    faulthandler.enable()
+    faulthandler.enable(2)  # standard error, by its number: whatever Python has it replaced with
     run, notifier = _run_safe if safe else _run, Notifier()
     config, before = read_config(path), None
     while True:
