@@ -32,8 +32,7 @@ def keyfile(ssid: str, password: str | None, *, hidden: bool) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Write a value as GLib's key files want it: backslashes doubled, and spaces at the ends kept."""
+    """Write a value as GLib's key files have it: backslashes doubled, and spaces at its begin spelt."""
     value = value.replace("\\", "\\\\")
-    kept = value.strip(" ")
-    before, after = len(value) - len(value.lstrip(" ")), len(value) - len(value.rstrip(" "))
-    return "\\s" * before + kept + "\\s" * (after if kept else 0)
+    kept = value.lstrip(" ")
+    return "\\s" * (len(value) - len(kept)) + kept
