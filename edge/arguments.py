@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from edge import __version__, operator_arguments, typed
+from edge import __version__, operator_arguments, provision_arguments, typed
 from edge.output import put
 from edge.vision.model_file import DEFAULT_CARD
 
@@ -47,8 +47,11 @@ def make_parser() -> argparse.ArgumentParser:
     _demo(commands)
     run = _command(commands, "run", "watch: the daemon of a unit")
     run.add_argument("--config", type=Path, required=True, metavar="unit.toml", help=_CONFIG_HELP)
+    safe_help = "with the camera off: deliver what waits, and answer; what the service falls back to"
+    run.add_argument("--safe", action="store_true", help=safe_help)
     _at_unit(commands)
     _log(commands)
+    provision_arguments.add(lambda name, about: _command(commands, name, about))
     _replay(commands)
     _detect(commands)
     _bench(commands)

@@ -82,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge.stopping import stop_on_signal
 
     with stop_on_signal() as stop:
-        run_unit(arguments.config, stop)
+        run_unit(arguments.config, stop, safe=arguments.safe)
     return GOOD
 
 
@@ -204,6 +204,18 @@ def _log(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _provision(arguments: argparse.Namespace) -> int:
+    from edge.provision.command import run
+
+    return run(arguments)
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    from edge.reset import run
+
+    return run(arguments)
+
+
 def _policy_check(arguments: argparse.Namespace) -> int:
     from edge.offline import start_of_watch
     from edge.policy.document import PolicyError, PolicyMissing, check_labels, read_policy
@@ -297,8 +309,10 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "notice": _at_unit,
     "operator": _operator,
     "policy check": _policy_check,
+    "provision": _provision,
     "repair": _at_unit,
     "replay": _replay,
+    "reset": _reset,
     "resume": _at_unit,
     "run": _run,
 }

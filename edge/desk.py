@@ -75,13 +75,14 @@ class Desk:
         make = hardware.make_button
         self._button = None if make is None else make(self.press, self.hold)
 
-    def shutter(self, camera: Camera) -> Shutter:
-        """Return what opens the camera: under this light, this notice, and no repair."""
+    def shutter(self, camera: Camera, *, safe: bool = False) -> Shutter:
+        """Return what opens the camera: under this light, this notice, no repair; in `safe` mode never."""
         self._shutter = Shutter(
             camera,
             indicator=self.indicator,
             accepted=lambda: self.notice.accepted,
             repair=lambda: self.repair.why,
+            safe=safe,
         )
         return self._shutter
 

@@ -10,6 +10,7 @@ from edge.clock import Clock
 from edge.control.server import ControlServer
 from edge.device.hardware import Hardware
 from edge.errors import EdgeError
+from edge.safe import Blindfold
 from edge.unit import Settings, Unit
 from edge.uplink.carry import Uplink
 from edge.uplink.records import SpoolError
@@ -31,7 +32,7 @@ class EventsLost(EdgeError):
 @contextmanager
 def running(
     settings: Settings,
-    detector: Detector,
+    detector: Detector | Blindfold,
     clock: Clock,
     *,
     hardware: Hardware | None = None,

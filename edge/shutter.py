@@ -22,13 +22,14 @@ class Shutter:
         indicator: Indicator | None = None,
         accepted: Callable[[], bool] = lambda: True,
         repair: Callable[[], str | None] = lambda: None,
+        safe: bool = False,
     ) -> None:
         """Ask before every frame whether the notice is `accepted`, and why the unit is blocked for `repair`.
 
-        Footage that somebody replays needs neither.
+        Footage that somebody replays needs neither. In `safe` mode the camera never opens.
         """
         self._camera, self._indicator = camera, indicator or NoIndicator()
-        self._accepted, self._repair = accepted, repair
+        self._accepted, self._repair, self._safe = accepted, repair, safe
         self._state: GateState = START
 
     @property
@@ -74,7 +75,7 @@ class Shutter:
 
     def fail(self) -> None:
         """Close a camera that failed; the next turn tries it again."""
-        self._step(Conditions(None, self._accepted(), repair=self._repair(), fault=True))
+        self._step(Conditions(None, self._accepted(), repair=self._repair(), safe=self._safe, fault=True))
 
     def close(self) -> None:
         """Close the camera: the watch ends, or begins anew."""
@@ -87,6 +88,7 @@ class Shutter:
             led=self._indicator.trouble(),
             repair=self._repair(),
             break_left_s=break_left_s,
+            safe=self._safe,
         )
 
     def _step(self, conditions: Conditions) -> None:

@@ -29,6 +29,11 @@ class Stop(Event):
         """End it for good."""
         self._final = True
 
+    @property
+    def final(self) -> bool:
+        """Whether it is for good."""
+        return self._final
+
     def is_set(self) -> bool:
         """Return whether to stop."""
         return self._final or super().is_set()

@@ -17,6 +17,7 @@ from edge.desk import Desk
 from edge.device.boot import boot_id
 from edge.device.clock_quality import clock_is_synchronised
 from edge.device.hardware import Hardware
+from edge.device.watchdog import Progress
 from edge.diary import WorkersDiary
 from edge.facts import Facts, link_facts, policy_facts, spool_facts, unit_facts
 from edge.notebook import TwoPlaces
@@ -27,6 +28,7 @@ from edge.policy.broker import Broker
 from edge.policy.document import Policy
 from edge.repair import Repair
 from edge.requests import Requests
+from edge.safe import Blindfold, NoCamera, SafeWatch
 from edge.teller import Teller, birth
 from edge.uplink.activity import Beats
 from edge.uplink.allowance import Allowance, KeptAllowance
@@ -86,7 +88,7 @@ class Unit:
     def __init__(
         self,
         settings: Settings,
-        detector: Detector,
+        detector: Detector | Blindfold,
         clock: Clock,
         spool: Spool,
         worker_log: WorkerLog,
@@ -94,16 +96,19 @@ class Unit:
         hardware: Hardware | None = None,
         reload: Callable[[], None] | None = None,
     ) -> None:
-        """`reload` checks the settings and has the unit start over with them; raises EdgeError."""
+        """`reload` checks the settings and has the unit start over with them; raises EdgeError.
+
+        A unit that is given a blindfold is in safe mode.
+        """
         topics = settings.topics
         self._settings, self._clock, self._spool = settings, clock, spool
         self._detector = detector
         self._damage: SpoolCorrupt | None = None
-        self._started_s = clock.now_s()
+        self._started_s = self._spool_s = clock.now_s()
         model = Model(name=detector.card.name, sha256=detector.card.sha256)
         self._origin = Origin(topics, boot_id() or UNKNOWN_BOOT, model)
         self._keeper = ClockKeeper(clock, spool, self._origin, clock_is_synchronised, worker_log.keep_until)
-        self._watch: Watch | None = None
+        self._watch: Watch | SafeWatch | None = None
         self.twin = Twin(
             TwinStore(settings.state / TWIN_FOLDER),
             settings.trusted,
@@ -178,6 +183,7 @@ class Unit:
 
     def watch(self, camera: Camera, frozen_after_s: float, stop: Event) -> None:
         """Run the watch loop here, until `stop` is set or the footage ends."""
+        assert not isinstance(self._detector, Blindfold), "wanted a unit with eyes, got one in safe mode"
         self._watch = Watch(
             self.desk.shutter(camera),
             self._detector,
@@ -191,9 +197,26 @@ class Unit:
         )
         self._watch.run(stop)
 
+    def idle(self, why: str, stop: Event) -> None:
+        """Run in safe mode here until `stop` is set; `why` the unit failed, as far as is known."""
+        shutter = self.desk.shutter(NoCamera(), safe=True)
+        self._watch = SafeWatch(shutter, self.teller, self._clock, self.requests, why)
+        self._watch.run(stop)
+
+    def progress(self) -> Progress | None:
+        """Return when what was done last; None before the watch begins. From any thread."""
+        return None if self._watch is None else self._watch.progress(self._spool_s)
+
+    def summary(self) -> str:
+        """Return in a few words what the unit does; from any thread."""
+        status = self.uplink.status()
+        link = "connected to" if status.connected else "not connected to"
+        return f"{self.teller.state.capture}, {link} {status.address}"
+
     # What is done in the uplink's thread, at least once a second.
 
     def _turn(self) -> None:
+        self._spool_s = self._clock.now_s()
         self._keeper.turn()
         self.requests.turn()
         self.desk.turn()
@@ -263,7 +286,7 @@ class Unit:
         """Gather what speaks for the policy in force."""
         status, watch = self.uplink.status(), self._watch
         there = self._policy is self.twin.policy and status.config == self._broker
-        seen = watch.evidence if watch is not None else None
+        seen = watch.evidence if isinstance(watch, Watch) else None
         if seen is None or seen.policy is not self.twin.policy:
             frame_s, inference_s, off = None, None, False
         else:
@@ -285,7 +308,7 @@ class Unit:
             raise
 
     def _facts(self) -> Facts:
-        counts = Counts() if self._watch is None else self._watch.counts
+        counts = self._watch.counts if isinstance(self._watch, Watch) else Counts()
         return {
             **unit_facts(self.teller.state, self._spool.session, self._clock, self._started_s),
             **policy_facts(self.twin.reported),
@@ -333,13 +356,11 @@ class Unit:
             self._allowance("commands", AT_ONCE, EVERY_S),
             self._allowance("refusals", AT_ONCE, EVERY_S),
         )
-        return Inbox(
-            {
-                topics.desired: self.twin.desired,
-                topics.command("+"): commands.take,
-                topics.activity: self.beats.take,
-            }
-        )
+        routes = {topics.command("+"): commands.take, topics.activity: self.beats.take}
+        if not isinstance(self._detector, Blindfold):
+            routes[topics.desired] = self.twin.desired
+        # else no policy could prove itself, and would be blocked: it waits at the broker, retained.
+        return Inbox(routes)
 
 
 def _left_open(spool: Spool) -> list[OpenInfraction]:

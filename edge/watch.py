@@ -15,6 +15,7 @@ from edge.backoff import Backoff
 from edge.capture.footage import is_still
 from edge.capture.frame import CameraError, EndOfFootage, Frame
 from edge.clock import Clock
+from edge.device.watchdog import Progress
 from edge.evidence.thumbnail import encode, keep_best
 from edge.policy.breaks import take_off
 from edge.policy.document import Policy
@@ -80,7 +81,8 @@ class Watch:
         self._schedule: ScheduleState = None
         self._judge: JudgeState = {}
         self._found = Judgement()
-        self._capture = CaptureState(outcome.capture)
+        self._capture = CaptureState(outcome.capture, clock.now_s)
+        self._turn_s = self._rest_until_s = clock.now_s()
         self._faults_in_a_row = 0
         self._breaks_begun = self._requests.breaks.begun
         self._away_since_s: float | None = None
@@ -102,7 +104,21 @@ class Watch:
             self._requests.breaks.tell()
             self._capture.is_now(Capture.STOPPED)
 
+    def progress(self, spool_s: float) -> Progress:
+        """Return when what was done last, for the watchdog. From any thread."""
+        capture, counts = self._capture, self.counts
+        return Progress(
+            capture.now,  # read first: it is set last
+            capture.since_s,
+            self._turn_s,
+            self._rest_until_s,
+            spool_s,
+            counts.frame_s,
+            counts.inference_s,
+        )
+
     def _turn(self) -> None:
+        self._turn_s = self._clock.now_s()
         self._obey()
         self._outcome.turn()
         self._requests.turn()
@@ -116,7 +132,7 @@ class Watch:
             self._follow(off)
             if off is not None:
                 wait_s = self._left_s(when) if off is when.off else RETRY_S
-                self._clock.sleep(max(0.001, wait_s))  # wall time ends at microseconds: do not spin
+                self._rest(max(0.001, wait_s))  # wall time ends at microseconds: do not spin
                 return
             timeout_s = min(FRAME_TIMEOUT_S, self._left_s(when))
             if timeout_s <= 0.0 or self._called_off():  # to open the camera can take many seconds
@@ -134,6 +150,11 @@ class Watch:
         left_s = self._requests.breaks.left_s()
         if self._shutter.is_open and (left_s is not None or self._shutter.called_off()):
             self._shutter.turn(None if left_s is None else Off.BREAK, left_s)
+
+    def _rest(self, seconds: float) -> None:
+        self._rest_until_s = self._clock.now_s() + seconds
+        self._clock.sleep(seconds)
+        self._rest_until_s = self._turn_s
 
     def _left_s(self, when: Look) -> float:
         return max(0.0, (when.until_at - self._clock.now_at()).total_seconds())
@@ -168,6 +189,9 @@ class Watch:
     def _count(self, now_s: float, *, inferred: bool) -> None:
         self.counts.frames += 1
         self.counts.inferences += inferred
+        self.counts.frame_s = self._clock.now_s()
+        if inferred:
+            self.counts.inference_s = self.counts.frame_s
         inference_s = now_s if inferred else self.evidence.inference_s
         self.evidence = Evidence(self._policy, now_s, inference_s)
 
@@ -274,7 +298,7 @@ class Watch:
         self._judge, found = judge(self._judge, self._policy.rules, sight, self._beats.last_beat_s, now_s)
         self._report(found, self._clock.now_at())
         self._capture.is_now(Capture.CAMERA_FAULT, str(error))
-        self._clock.sleep(max(0.1, REOPEN.delay_s(self._faults_in_a_row, self._chance.random())))
+        self._rest(max(0.1, REOPEN.delay_s(self._faults_in_a_row, self._chance.random())))
         self._faults_in_a_row += 1
 
     def _tell_sight(self, sight: Sight) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from edge.capture.frame import Pixels
+from edge.device.watchdog import LOOKING
 from edge.evidence.thumbnail import Album, Jpeg
 from edge.policy.breaks import BreakState
 from edge.policy.document import Policy
@@ -32,6 +33,7 @@ CAPTURE_WHEN = {
     Off.NOTICE: Capture.NOTICE,
     Off.LED: Capture.LED_FAULT,
     Off.REPAIR: Capture.REPAIR,
+    Off.SAFE: Capture.SAFE_MODE,
 }
 ENDED_WHEN = {
     Off.OFF_SHIFT: Ended.OFF_SHIFT,
@@ -40,9 +42,10 @@ ENDED_WHEN = {
     Off.NOTICE: Ended.NOT_ALLOWED,
     Off.LED: Ended.NOT_ALLOWED,
     Off.REPAIR: Ended.NOT_ALLOWED,
+    Off.SAFE: Ended.NOT_ALLOWED,
 }
 """How an infraction ends that is open when the camera closes; on a break and between checks it stays open."""
-_PLAIN = (Off.OFF_SHIFT, Off.BETWEEN_CHECKS, Off.NOTICE, Off.LED, Off.REPAIR)
+_PLAIN = (Off.OFF_SHIFT, Off.BETWEEN_CHECKS, Off.NOTICE, Off.LED, Off.REPAIR, Off.SAFE)
 """Reasons that the capture state says already."""
 REFUSED_WHEN = {
     Off.OFF_SHIFT: CommandError.OFF_SHIFT,
@@ -52,11 +55,12 @@ REFUSED_WHEN = {
     Off.NOTICE: CommandError.NOT_ALLOWED,
     Off.LED: CommandError.NOT_ALLOWED,
     Off.REPAIR: CommandError.NOT_ALLOWED,
+    Off.SAFE: CommandError.NOT_ALLOWED,
 }
 """Why no look is taken when somebody asks for one; between checks it is."""
 _GRAVE = (Off.POLICY_EXPIRED.value, Off.POLICY_NOT_YET.value)
 """Reasons for which somebody has to do something."""
-_FAULTS = (Capture.CAMERA_FAULT, Capture.LED_FAULT, Capture.REPAIR)
+_FAULTS = (Capture.CAMERA_FAULT, Capture.LED_FAULT, Capture.REPAIR, Capture.SAFE_MODE)
 
 
 def reason_of(why: Off, on: BreakState) -> str:
@@ -109,6 +113,9 @@ class Counts:
     frames: int = 0
     inferences: int = 0
     camera_faults: int = 0
+    frame_s: float | None = None
+    """When the last frame was taken, and the model last ran on one. Monotonic seconds."""
+    inference_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -137,15 +144,21 @@ class Evidence:
 class CaptureState:
     """Tells what the camera is doing, each change once."""
 
-    def __init__(self, tell: Callable[[Capture, str], None]) -> None:
-        self._tell = tell
+    def __init__(self, tell: Callable[[Capture, str], None], now_s: Callable[[], float]) -> None:
+        self._tell, self._now_s = tell, now_s
         self._last: tuple[Capture, str] | None = None
+        self.now = Capture.STARTING
+        self.since_s = now_s()
+        """When frames began to come, or ceased to. Monotonic seconds."""
 
     def is_now(self, capture: Capture, reason: str = "") -> None:
         """Tell it, if it is not what was told last."""
         if (capture, reason) == self._last:
             return
         self._last = (capture, reason)
+        if (capture in LOOKING) != (self.now in LOOKING):
+            self.since_s = self._now_s()
+        self.now = capture
         level = logging.WARNING if capture in _FAULTS or reason in _GRAVE else logging.INFO
         # A break's reason is the worker's own business, and no line of this log.
         log.log(level, "%s%s", capture, f": {reason}" if reason and capture is not Capture.BREAK else "")

@@ -86,7 +86,8 @@ def test_nobody_has_a_unit_start_over_that_would_forget_what_was_done_at_it(sett
             except EdgeError as error:
                 refusals.append((error, stop.is_set()))
 
-        yield types.SimpleNamespace(desk=types.SimpleNamespace(check_kept=not_kept), watch=watch)
+        desk = types.SimpleNamespace(check_kept=not_kept)
+        yield types.SimpleNamespace(desk=desk, watch=watch, progress=None, summary=None)
 
     monkeypatch.setattr(edge.daemon, "running", running)
     stop.start_over = lambda: False

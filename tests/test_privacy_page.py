@@ -42,6 +42,7 @@ def test_every_reason_of_the_gate_is_promised():
         Off.NOTICE: "before the notice is accepted",
         Off.LED: "with the light failing",
         Off.REPAIR: "during a repair",
+        Off.SAFE: "in safe mode",
         Off.OFF_SHIFT: "off shift",
         Off.BREAK: "on a break",
         # These close the camera for the employer's sake, or follow from the shift.

@@ -94,6 +94,18 @@ def test_what_forbids_the_camera_closes_it_and_gives_no_frame(forbid, off, light
         scene.shutter.frame(1.0)
 
 
+def test_in_safe_mode_the_camera_never_opens_whatever_else_there_is():
+    camera = StandInCamera(SteppedClock(MONDAY), plain((1, 2, 3), (64, 64)))
+    shutter = Shutter(camera, safe=True)
+    for scheduled in (None, Off.OFF_SHIFT, None):
+        assert shutter.turn(scheduled) is Off.SAFE
+    shutter.fail()
+    assert shutter.turn(None) is Off.SAFE
+    assert shutter.turn(Off.BREAK, 600.0) is Off.BREAK
+    assert "open" not in camera.record
+    assert shutter.called_off()
+
+
 def test_a_light_that_only_fails_when_it_is_lit_opens_no_camera():
     scene = Scene()
     scene.light.dies_lit = True

@@ -16,7 +16,7 @@ class NoUnitHere(EdgeError):
 
 
 class ControlDenied(EdgeError, PermissionError):
-    """The unit is not yours to ask: run it with sudo, or as the user that the unit runs as."""
+    """The unit is not yours to ask: run it with sudo, or as one of the group deskwatch."""
 
 
 class ControlSilent(EdgeError, TimeoutError):

@@ -4,6 +4,7 @@ import grp
 import os
 import socket
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from edge.errors import EdgeError
 
 _FRESH_NAME = f"{SOCKET_NAME}.new"
 _BACKLOG = 16
+_FIRST_FD = 3
+"""SD_LISTEN_FDS_START."""
+_HANDED_MAX = 8
 
 
 class ControlTaken(EdgeError):
@@ -25,11 +29,14 @@ class Listening:
 
     socket: socket.socket
     path: Path
-    inode: tuple[int, int]
+    inode: tuple[int, int] | None
+    """None: the name is the service manager's to give and to take."""
 
     @property
     def there(self) -> bool:
         """Whether the name still leads here: folders get deleted."""
+        if self.inode is None:
+            return True
         try:
             found = self.path.lstat()
         except OSError:
@@ -38,7 +45,7 @@ class Listening:
 
     def close(self) -> None:
         """Take the name away, where it is still this one's, and close the socket."""
-        if self.there:
+        if self.inode is not None and self.there:
             with suppress(OSError):
                 self.path.unlink()
         self.socket.close()
@@ -48,7 +55,10 @@ def listen(folder: Path, group: str | None = None) -> Listening:
     """Listen at the control socket of `folder`; its members too may ask where a `group` is given.
 
     It gets its name when it listens and has its rights. Raises ControlTaken, and OSError for whatever else.
+    One that the service manager listens at already is taken as it is.
     """
+    if (handed := _handed_over(folder)) is not None:
+        return handed
     gid = None if group is None else _gid(group)
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -74,6 +84,24 @@ def listen(folder: Path, group: str | None = None) -> Listening:
                 fresh.unlink()
             raise
     return Listening(listener, folder / SOCKET_NAME, (made.st_dev, made.st_ino))
+
+
+def _handed_over(folder: Path, environ: Mapping[str, str] = os.environ) -> Listening | None:
+    """Return the control socket of `folder` that this process was started with; see sd_listen_fds(3).
+
+    The descriptor stays open, for the next time that the unit starts over.
+    """
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not environ.get("LISTEN_FDS", "").isdecimal():
+        return None
+    for number in range(_FIRST_FD, _FIRST_FD + min(int(environ["LISTEN_FDS"]), _HANDED_MAX)):
+        with suppress(OSError):
+            os.set_inheritable(number, False)  # noqa: FBT003  it has no name for it
+            listener = socket.socket(fileno=os.dup(number))
+            if listener.family is socket.AF_UNIX and listener.getsockname() == str(folder / SOCKET_NAME):
+                listener.settimeout(0.0)
+                return Listening(listener, folder / SOCKET_NAME, None)
+            listener.close()
+    return None
 
 
 def _answers(path: Path) -> bool:

@@ -69,6 +69,7 @@ CAPTURES = {
     Capture.NOTICE: (Mode.CLOSED, "you had not accepted the notice"),
     Capture.LED_FAULT: (Mode.FAULT, "closed, because the light did not work"),
     Capture.REPAIR: (Mode.FAULT, "closed for a repair"),
+    Capture.SAFE_MODE: (Mode.FAULT, "closed, because the unit kept failing"),
     Capture.CAMERA_FAULT: (Mode.FAULT, "the camera did not work"),
     Capture.STOPPED: (Mode.CLOSED, "the unit was stopped"),
     Capture.UNKNOWN: (Mode.UNKNOWN, "nothing was written"),

@@ -43,6 +43,8 @@ class Conditions:
     """Why the unit is blocked for repair; None: it is not."""
     break_left_s: float | None = None
     """How long the worker's break goes on."""
+    safe: bool = False
+    """Whether the unit runs in safe mode: it kept failing, and looks at nothing until it runs again."""
     fault: bool = False
     """Whether the camera failed, and rests until it is tried again."""
 
@@ -84,6 +86,7 @@ _SIGNALS = {
     Off.NOTICE: Signal.NOTICE,
     Off.LED: Signal.FAULT,
     Off.REPAIR: Signal.FAULT,
+    Off.SAFE: Signal.FAULT,
     Off.BREAK: Signal.BREAK,
 }
 """By what keeps the camera closed; for all else the light is off."""
@@ -97,6 +100,8 @@ def forbidden(conditions: Conditions) -> Off | None:
     """
     if conditions.scheduled is Off.BREAK:
         return Off.BREAK
+    if conditions.safe:
+        return Off.SAFE
     if conditions.repair is not None:
         return Off.REPAIR
     if not conditions.accepted:

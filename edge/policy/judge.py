@@ -43,7 +43,7 @@ class Ended(enum.StrEnum):
     OFF_SHIFT = "off-shift"
     """The shift, or the policy, ended."""
     NOT_ALLOWED = "not-allowed"
-    """The camera had to close: no notice accepted, no light, a repair."""
+    """The camera had to close: no notice accepted, no light, a repair, safe mode."""
     POLICY_CHANGED = "policy-changed"
     """A new policy took over."""
     STOPPED = "stopped"

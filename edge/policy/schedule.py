@@ -24,6 +24,7 @@ class Off(enum.StrEnum):
     NOTICE = "notice-not-accepted"
     LED = "led-failed"
     REPAIR = "repair"
+    SAFE = "safe-mode"
     OFF_SHIFT = "off-shift"
     BETWEEN_CHECKS = "between-checks"
     BREAK = "break"

@@ -90,7 +90,7 @@ class CommandError(enum.StrEnum):
     TOO_EARLY = "too-early"
     """A break that was taken at the unit is not ended from afar in its first five minutes."""
     NOT_ALLOWED = "not-allowed"
-    """The camera is closed for the worker's sake: no notice accepted, no light, a repair."""
+    """The camera is closed for the worker's sake: no notice accepted, no light, a repair, safe mode."""
     BUSY = "busy"
     """The same is being done already."""
     NO_FRAME = "no-frame"

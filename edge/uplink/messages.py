@@ -51,6 +51,8 @@ class Capture(enum.StrEnum):
     """The light that shows when the camera is open does not work: the camera is closed."""
     REPAIR = "repair"
     """The unit is under repair, or was tampered with: the camera is closed until somebody there says so."""
+    SAFE_MODE = "safe-mode"
+    """The unit failed again and again: the camera stays closed, the uplink and the diagnosis work."""
     CAMERA_FAULT = "camera-fault"
     """The camera does not open, or gives no picture."""
     STOPPED = "stopped"

@@ -7,6 +7,8 @@ import os
 import resource
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -581,3 +583,58 @@ def test_the_lines_are_json_of_one_line():
 def test_a_reason_that_is_no_text_is_not_sent(tmp_path):
     with pytest.raises(NotUnderstood, match="TakeBreak"):
         ask(tmp_path, TakeBreak("\udcff"), LONG_S)
+
+
+HANDED = """
+import os, socket, subprocess, sys
+from pathlib import Path
+folder, other = Path(sys.argv[1]), sys.argv[2]
+ear = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+ear.bind(str(folder / "control.sock"))
+ear.listen()
+if (number := ear.detach()) != 3:
+    os.dup2(number, 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+from edge.control.client import ask
+from edge.control.listening import listen
+from edge.control.protocol import Done, Status
+from edge.control.server import ControlServer
+real, socket.socket.listen = socket.socket.listen, None  # as the service's sandbox has it
+name = (folder / "control.sock").stat().st_ino
+for _ in range(2):  # a unit that starts over takes it again
+    with ControlServer(folder, lambda request: Done(text="yes")):
+        print(ask(folder, Status()).text)
+print(name == (folder / "control.sock").stat().st_ino, os.get_inheritable(3))
+socket.socket.listen = real
+with ControlServer(Path(other), lambda request: Done(text="elsewhere")):  # it is for another folder
+    print(ask(Path(other), Status()).text)
+"""
+
+
+def test_a_socket_that_the_service_manager_listens_at_is_taken_as_it_is(tmp_path):
+    folder, other = tmp_path / "state", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", HANDED, folder, other],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == ["yes", "yes", "True", "False", "elsewhere"], done.stderr
+    assert (folder / "control.sock").is_socket()  # it is not the unit's to take away
+    assert not (other / "control.sock").exists()
+
+
+@pytest.mark.parametrize("environ", [{}, {"LISTEN_FDS": "1"}, {"LISTEN_FDS": "x", "LISTEN_PID": "me"}])
+def test_descriptors_that_are_meant_for_nobody_or_somebody_else_are_left_alone(
+    tmp_path, monkeypatch, environ
+):
+    for name, value in {**environ, "LISTEN_PID": environ.get("LISTEN_PID", "1")}.items():
+        monkeypatch.setenv(name, value.replace("me", str(os.getpid())))
+    listening = listen(tmp_path)
+    assert listening.inode is not None
+    listening.close()
+    assert not (tmp_path / "control.sock").exists()

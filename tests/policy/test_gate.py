@@ -35,6 +35,7 @@ conditions = st.builds(
     led=st.sampled_from([None, "a short"]),
     repair=st.sampled_from([None, "the log was changed"]),
     break_left_s=st.sampled_from([None, 10.0, 30.0, 31.0]),
+    safe=st.booleans(),
     fault=st.booleans(),
 )
 
@@ -85,6 +86,7 @@ def test_it_is_open_two_steps_after_nothing_forbids_it(before):
         ({"accepted": False}, Off.NOTICE, Signal.NOTICE),
         ({"led": "a short"}, Off.LED, Signal.FAULT),
         ({"repair": "the box is open"}, Off.REPAIR, Signal.FAULT),
+        ({"safe": True}, Off.SAFE, Signal.FAULT),
         ({"fault": True}, None, Signal.FAULT),
     ],
 )
@@ -99,14 +101,16 @@ def test_every_reason_there_is_can_come_from_the_gate():
     reasons = {forbidden(dataclasses.replace(FREE, scheduled=off)) for off in SCHEDULED}
     reasons |= {
         forbidden(dataclasses.replace(FREE, **change))
-        for change in ({"accepted": False}, {"led": "a short"}, {"repair": "open"})
+        for change in ({"accepted": False}, {"led": "a short"}, {"repair": "open"}, {"safe": True})
     }
     assert reasons == set(Off)
 
 
 def test_of_several_reasons_the_worker_reads_the_one_to_act_on():
-    everything = Conditions(Off.BREAK, accepted=False, led="a short", repair="open")
+    everything = Conditions(Off.BREAK, accepted=False, led="a short", repair="open", safe=True)
     assert forbidden(everything) is Off.BREAK
+    assert forbidden(dataclasses.replace(everything, scheduled=Off.OFF_SHIFT)) is Off.SAFE
+    everything = dataclasses.replace(everything, safe=False)
     assert forbidden(dataclasses.replace(everything, scheduled=Off.OFF_SHIFT)) is Off.REPAIR
     assert forbidden(dataclasses.replace(everything, scheduled=Off.OFF_SHIFT, repair=None)) is Off.NOTICE
     off = dataclasses.replace(everything, scheduled=Off.OFF_SHIFT, repair=None, accepted=True)
