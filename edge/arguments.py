@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from edge import __version__, operator_arguments, provision_arguments, typed
+from edge import __version__, operator_arguments, provision_arguments, technician_arguments, typed
 from edge.output import put
 from edge.vision.model_file import DEFAULT_CARD
 
@@ -51,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--safe", action="store_true", help=safe_help)
     _at_unit(commands)
     _log(commands)
+    technician_arguments.add(lambda name, about: _command(commands, name, about))
     provision_arguments.add(lambda name, about: _command(commands, name, about))
     _replay(commands)
     _detect(commands)

@@ -14,6 +14,7 @@ from edge.control.client import NoUnitHere, ask
 from edge.control.protocol import (
     REASON_CHARS,
     AcceptNotice,
+    Answer,
     BeginRepair,
     Done,
     EndRepair,
@@ -129,7 +130,7 @@ def _done(arguments: argparse.Namespace, request: Request) -> Done | None:
             raise AnswerUnexpected(f"wanted it done or refused, got {type(answer).__name__}")
 
 
-def _ask(config: Path, request: Request) -> Done | Refused | StatusAnswer:
+def _ask(config: Path, request: Request) -> Answer:
     return ask(read_config(config).paths.state, request)
 
 

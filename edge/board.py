@@ -14,7 +14,15 @@ from edge.evidence.sealing import NotSealed, sealed_to
 from edge.output import write_file
 from edge.page import Entry, render
 from edge.story import printable, words_of
-from edge.uplink.messages import ClosedEvent, OpenedEvent, State, decode_event, decode_state, encode
+from edge.uplink.messages import (
+    ClosedEvent,
+    OpenedEvent,
+    State,
+    decode_event,
+    decode_health,
+    decode_state,
+    encode,
+)
 from edge.uplink.signals import Received
 from edge.uplink.twin_messages import decode_reported
 from edge.uplink.wire import InvalidMessage
@@ -76,6 +84,8 @@ class Board:
                         _keep(self.closed, event.data.opened_id, event)
                 case ["config", "reported"]:
                     decode_reported(message.payload)
+                case ["health"]:
+                    decode_health(message.payload)
                 case ["thumb", event_id] if _FILE_NAME.match(event_id) and message.payload[:2] == _JPEG:
                     write_file(self.out / f"{event_id}.jpg", message.payload)
                     _keep(self.pictures, event_id, message.payload)

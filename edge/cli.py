@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edge.arguments import make_parser
 from edge.errors import EdgeError
+from edge.journal import JournalFormatter, to_journal
 from edge.output import StdoutUnwritable, complain, make_folder, put
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from edge.vision.fetch import Progress
 
 GOOD, FINDING, ERROR, INTERRUPTED = 0, 1, 2, 130
+NOT_RUN = 3
+"""Of `diagnose`, where 2 is that a check fails."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,12 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _ready_streams()
     try:
         arguments = make_parser().parse_args(argv)
-        logging.basicConfig(
-            level=logging.INFO if arguments.verbose or arguments.command == "run" else logging.WARNING,
-            format="%(levelname)s %(name)s: %(message)s"
-            if arguments.verbose
-            else "%(levelname)s: %(message)s",
-        )
+        _log_to_stderr(arguments)
         return _ACTIONS[arguments.action](arguments)
     except EdgeError as error:
         _explain(error)
@@ -57,6 +55,14 @@ def _ready_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _log_to_stderr(arguments: argparse.Namespace) -> None:
+    form = "%(levelname)s %(name)s: %(message)s" if arguments.verbose else "%(levelname)s: %(message)s"
+    handler = logging.StreamHandler()
+    handler.setFormatter(JournalFormatter(form) if to_journal() else logging.Formatter(form))
+    level = logging.INFO if arguments.verbose or arguments.command == "run" else logging.WARNING
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def _explain(error: EdgeError) -> None:
@@ -204,6 +210,34 @@ def _log(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _aim(arguments: argparse.Namespace) -> int:
+    from edge.aim_view import run
+
+    return run(arguments)
+
+
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from edge.diagnosis.command import run
+
+    try:
+        return run(arguments)
+    except EdgeError as error:
+        _explain(error)
+        return NOT_RUN
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from edge.status.command import run
+
+    return run(arguments)
+
+
+def _support_bundle(arguments: argparse.Namespace) -> int:
+    from edge.support.command import run
+
+    return run(arguments)
+
+
 def _provision(arguments: argparse.Namespace) -> int:
     from edge.provision.command import run
 
@@ -299,10 +333,12 @@ def _detector(arguments: argparse.Namespace) -> "Detector":
 
 
 _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "aim": _aim,
     "bench": _bench,
     "break": _at_unit,
     "demo": _demo,
     "detect": _detect,
+    "diagnose": _diagnose,
     "log": _log,
     "model check": _model_check,
     "model fetch": _model_fetch,
@@ -315,6 +351,8 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "reset": _reset,
     "resume": _at_unit,
     "run": _run,
+    "support-bundle": _support_bundle,
+    "status": _status,
 }
 
 if __name__ == "__main__":

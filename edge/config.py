@@ -200,6 +200,25 @@ class TwinTable(_Table, frozen=True, kw_only=True):
     confirm_timeout_s: Annotated[float, Meta(ge=30, le=3600)] = 180.0
 
 
+class SupportTable(_Table, frozen=True, kw_only=True):
+    """`[support]`: who can read what `deskwatch support-bundle` makes."""
+
+    key_file: Path | None = None
+    """The support's public key, of `deskwatch operator keygen --seal`. With none, no bundle is made."""
+
+
+class HealthTable(_Table, frozen=True, kw_only=True):
+    """`[health]`: who else is told how the unit fares, beside the broker."""
+
+    textfile: Path | None = None
+    """A Prometheus text file, for a node exporter's textfile collector; none where not given."""
+
+    def __post_init__(self) -> None:
+        path = self.textfile
+        if path is not None and not (path.is_absolute() and path.suffix == ".prom"):
+            raise ValueError(f"textfile: wanted a whole path that ends in .prom, got {str(path)!r}")
+
+
 class Config(_Table, frozen=True, kw_only=True):
     """The whole of unit.toml."""
 
@@ -213,6 +232,8 @@ class Config(_Table, frozen=True, kw_only=True):
     twin: TwinTable = TwinTable()
     led: LedTable = LedTable()
     button: ButtonTable = ButtonTable()
+    health: HealthTable = HealthTable()
+    support: SupportTable = SupportTable()
 
     def __post_init__(self) -> None:
         pin = self.button.pin

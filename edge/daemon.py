@@ -1,10 +1,12 @@
 """What `deskwatch run` does: from unit.toml to a running unit, until it is told to stop, or to start over."""
 
+import datetime as dt
 import faulthandler
 import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from threading import Event
@@ -14,6 +16,8 @@ from edge.border import read_bounded
 from edge.clock import SystemClock
 from edge.config import Config, read_config
 from edge.device.notify import Notifier
+from edge.diagnosis.inside import examiner
+from edge.error_ring import ErrorRing, keeping_errors
 from edge.errors import EdgeError
 from edge.guard import guarding
 from edge.parts import broker_config, check_source, make_camera, make_hardware, redirected, trusted_keys
@@ -25,6 +29,7 @@ from edge.policy.document import (
     parse_policy,
     read_policy,
 )
+from edge.provision.standing import with_pair_before
 from edge.running import running
 from edge.safe import Blindfold, why_failed
 from edge.stopping import Stop
@@ -50,7 +55,16 @@ def run_unit(path: Path, stop: Stop, *, safe: bool = False) -> None:
     """
     # What hangs is ended by SIGABRT: let the log say where it hung.
     faulthandler.enable(2)  # standard error, by its number: whatever Python has it replaced with
-    run, notifier = _run_safe if safe else _run, Notifier()
+    with keeping_errors() as errors:
+        _run_over(path, stop, partial(_run_safe if safe else _run, errors), Notifier())
+
+
+def _run_over(
+    path: Path,
+    stop: Stop,
+    run: Callable[[Path, Config, Stop, Event, Notifier], None],
+    notifier: Notifier,
+) -> None:
     config, before = read_config(path), None
     while True:
         began = Event()
@@ -70,7 +84,7 @@ def run_unit(path: Path, stop: Stop, *, safe: bool = False) -> None:
         config, before = read_config(path), config
 
 
-def _run(path: Path, config: Config, stop: Stop, began: Event, notifier: Notifier) -> None:
+def _run(errors: ErrorRing, path: Path, config: Config, stop: Stop, began: Event, notifier: Notifier) -> None:
     settings = _settings(config)
     policy = settings.policy[0]
     check_unit(policy, config.unit.id)
@@ -92,7 +106,15 @@ def _run(path: Path, config: Config, stop: Stop, began: Event, notifier: Notifie
     hardware = make_hardware(config)
     with (
         closing(hardware.indicator),  # its pins are given back also by a unit that does not start
-        running(settings, detector, clock, hardware=hardware, reload=reload) as unit,
+        running(
+            settings,
+            detector,
+            clock,
+            hardware=hardware,
+            reload=reload,
+            examine=examiner(path, config),
+            errors=errors,
+        ) as unit,
     ):
         began.set()
         with guarding(notifier, unit.progress, unit.summary):
@@ -101,7 +123,9 @@ def _run(path: Path, config: Config, stop: Stop, began: Event, notifier: Notifie
             notifier.stopping()
 
 
-def _run_safe(path: Path, config: Config, stop: Stop, began: Event, notifier: Notifier) -> None:
+def _run_safe(
+    errors: ErrorRing, path: Path, config: Config, stop: Stop, began: Event, notifier: Notifier
+) -> None:
     why = why_failed()
     log.warning("safe mode: the camera stays closed, the rest works. %s", why)
     clock = SystemClock(stop)
@@ -115,7 +139,15 @@ def _run_safe(path: Path, config: Config, stop: Stop, began: Event, notifier: No
     settings, hardware = _settings(config, _policy_or_shipped), make_hardware(config)
     with (
         closing(hardware.indicator),
-        running(settings, eyes, clock, hardware=hardware, reload=reload) as unit,
+        running(
+            settings,
+            eyes,
+            clock,
+            hardware=hardware,
+            reload=reload,
+            examine=examiner(path, config),
+            errors=errors,
+        ) as unit,
     ):
         began.set()
         with guarding(notifier, unit.progress, unit.summary):
@@ -174,6 +206,9 @@ def _settings(
             RECONNECT, base_s=config.broker.reconnect_spread_s, cap_s=config.broker.reconnect_max_s
         ),
         redirect=lambda named: redirected(broker, named),
+        before=lambda link: with_pair_before(link, dt.datetime.now(dt.UTC)),
+        textfile=config.health.textfile,
+        config=config,
     )
 
 

@@ -35,7 +35,7 @@ from edge.unit import Settings
 from edge.uplink.broker import LocalBroker, local_broker
 from edge.uplink.link import BrokerConfig
 from edge.uplink.listener import Listener, listen
-from edge.uplink.messages import decode_event, decode_state
+from edge.uplink.messages import decode_event, decode_health, decode_state
 from edge.uplink.signals import Received
 from edge.uplink.topics import Topics
 from edge.uplink.wire import InvalidMessage
@@ -240,6 +240,9 @@ def _sentence(message: Received) -> str:
         if level == "state":
             state = decode_state(message.payload)
             return f"state  {state.capture}{f': {state.reason}' if state.reason else ''}"
+        if level == "health":
+            health = decode_health(message.payload)
+            return f"health  {health.frames} frames, {health.inferences} inferences"
     except InvalidMessage as error:
         return f"{level}  {error}"
     return f"{level}  {len(message.payload)} bytes"

@@ -6,14 +6,21 @@ from collections.abc import Callable
 from threading import Event
 from typing import assert_never
 
+from edge.aim_desk import AimDesk
 from edge.capture.frame import Camera
 from edge.clock import Clock
 from edge.control.protocol import (
     AcceptNotice,
+    AimAsk,
+    AimEnd,
+    AimLook,
     Answer,
     BeginRepair,
+    CheckSaid,
     Done,
     EndRepair,
+    LoggedError,
+    MakeBundle,
     Request,
     Resume,
     Status,
@@ -31,6 +38,7 @@ from edge.policy.breaks import BreakBy
 from edge.repair import Repair
 from edge.requests import Requests
 from edge.shutter import Shutter
+from edge.support.asked import no_bundles
 from edge.uplink.commands import NotDone
 from edge.uplink.messages import Alarm, AlarmCode
 from edge.worklog.entries import Here
@@ -61,19 +69,25 @@ class Desk:
         *,
         facts: Callable[[], Facts],
         synchronised: Callable[[], bool],
+        logged: Callable[[], tuple[LoggedError, ...]] = tuple,
+        raised: Callable[[], tuple[Alarm, ...]] = tuple,
     ) -> None:
         """Take up what was noted before, and listen to the button."""
         self.indicator = hardware.indicator
         self.notice, self.repair = notice, repair
         self._unit_id, self._requests, self._log = unit_id, requests, worker_log
         self._clock, self._facts, self._synchronised = clock, facts, synchronised
+        self._logged, self._raised = logged, raised
         self._shutter: Shutter | None = None
+        self.make_bundle: Callable[[tuple[CheckSaid, ...]], Answer] = no_bundles
         self.logs_begun = 0
         """How often a new worker's log began in the place of one that was changed, since the start."""
         self._expire_due_s = self._mind_due_s = clock.now_s()
         self._mind_damage()
         make = hardware.make_button
+        self._aim = AimDesk(requests, self.indicator, worker_log)
         self._button = None if make is None else make(self.press, self.hold)
+        self._aim.button = self._button
 
     def shutter(self, camera: Camera, *, safe: bool = False) -> Shutter:
         """Return what opens the camera: under this light, this notice, no repair; in `safe` mode never."""
@@ -83,13 +97,21 @@ class Desk:
             accepted=lambda: self.notice.accepted,
             repair=lambda: self.repair.why,
             safe=safe,
+            aim=self._requests.aim.phase,
         )
+        self._aim.shutter = self._shutter
         return self._shutter
+
+    @property
+    def camera_open(self) -> bool:
+        """Whether the camera may be giving frames."""
+        return self._shutter is not None and self._shutter.is_open
 
     def turn(self) -> None:
         """Try again what the disk would not take, and delete what is past its time. About once a second."""
         self.notice.turn()
         self.repair.turn()
+        self._aim.tell()
         now_s = self._clock.now_s()
         if self._log.damage is not None and now_s >= self._mind_due_s:
             self._mind_due_s = now_s + MIND_EVERY_S
@@ -103,6 +125,7 @@ class Desk:
 
     def close(self) -> None:
         """Give the pins back; the light goes out."""
+        self._aim.close()
         if self._button is not None:
             self._button.close()
         self.indicator.close()
@@ -110,22 +133,25 @@ class Desk:
     # What hands do.
 
     def press(self) -> None:
-        """End the break that is on; else accept the notice where the light waits for that; else start one.
+        """End the break that is on; else answer what the light asks for, aim or notice; else start one.
 
-        Who presses to end or to take a break has not said a word on the notice.
+        Who presses to end or to take a break has not said a word on either.
         """
         if self._requests.breaks.on is not None:
             try:
                 self._requests.end_break("", BreakBy.BUTTON)
             except NotDone as why:  # it ended by itself just now
                 log.info("the button ends no break: %s", why)
+        elif self._aim.press():
+            pass
         elif self._light_asks():
             self._accept(self.notice.version, BreakBy.BUTTON)
         else:
             self._requests.start_break("", BreakBy.BUTTON)
 
     def hold(self) -> None:
-        """Show who this is: a code of four digits, as flashes."""
+        """Show who this is: a code of four digits, as flashes. To an aim that is asked for, this is a no."""
+        self._aim.decline()
         code = identity_code(self._unit_id)
         log.info("the button asks who this is: unit %s, %s", self._unit_id, "-".join(map(str, code)))
         self.indicator.spell(code)
@@ -135,7 +161,7 @@ class Desk:
         answer: Answer = Done()
         match request:
             case Status():
-                answer = StatusAnswer(self._facts())
+                answer = StatusAnswer(self._facts(), self._logged(), self._raised())
             case TakeBreak():
                 ends_at = self._requests.start_break(request.reason, BreakBy.LOCAL).ends_at
                 answer = Done("" if self._closed_soon() else STILL_OPEN, ends_at=ends_at)
@@ -151,6 +177,10 @@ class Desk:
             case EndRepair():
                 self._end_repair()
                 answer = Done(self._stays_closed())
+            case MakeBundle(checks=checks):
+                answer = self.make_bundle(checks)
+            case AimAsk() | AimLook() | AimEnd():
+                answer = self._aim.handle(request)
             case _:
                 assert_never(request)
         return answer

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -18,14 +19,24 @@ from edge.worklog.entries import Command, PictureRef, PolicyTook, Sent
 from edge.worklog.errors import LogUnwritable
 from edge.worklog.log import WorkerLog
 
-_STATE, _THUMB = "state", "thumb/"
+_STATE, _THUMB, _HEALTH = "state", "thumb/", "health"
+HEALTH_EVERY_S = 3600.0
+"""One entry of the log stands for the health of so long: figures of the machine, told each minute, would push
+out within weeks what else it says."""
 
 
 class WorkersDiary:
     """The uplink's `Diary`; for its thread alone, but for `trouble`."""
 
-    def __init__(self, log: WorkerLog, topics: Topics, now_at: Callable[[], dt.datetime]) -> None:
-        self._log, self._now_at = log, now_at
+    def __init__(
+        self,
+        log: WorkerLog,
+        topics: Topics,
+        now_at: Callable[[], dt.datetime],
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log, self._now_at, self._now_s = log, now_at, now_s
+        self._health_until_s = now_s()
         self._root = f"{topics.root}/"
         self._said: bytes | None = None
         self.trouble: str | None = None
@@ -34,16 +45,19 @@ class WorkersDiary:
     def leaving(self, publications: Sequence[Publication]) -> None:
         """Note what is about to leave. Raises NotNoted."""
         try:
-            notes = [note for each in publications if (note := self._note(each)) is not None]
-            if notes:
-                self._log.append(notes)
+            notes = [self._note(each) for each in publications]
+            if new := [note for note in notes if note is not None]:
+                self._log.append(new)
                 self.trouble = None  # what stands there already says nothing of how the log is now
         except LogUnwritable as error:
             self.trouble = str(error)
             raise NotNoted(str(error)) from error
-        for each in publications:
-            if self._below(each) == _STATE:
+        for each, note in zip(publications, notes, strict=True):
+            below = self._below(each)
+            if below == _STATE:
                 self._said = _plain(each.payload)
+            elif below == _HEALTH and note is not None:
+                self._health_until_s = self._now_s() + HEALTH_EVERY_S
 
     def policy_took(self, running: Document, policy: Policy) -> bool:
         """Note a policy that took force; return whether the log has it."""
@@ -80,6 +94,8 @@ class WorkersDiary:
         below, payload = self._below(publication), publication.payload
         if below == _STATE and _plain(payload) == self._said:
             return None  # only the number of the connection differs
+        if below == _HEALTH and self.trouble is None and self._now_s() < self._health_until_s:
+            return None  # the entry of this hour says so; a log that fails is asked each time
         sha256 = hashlib.sha256(payload).hexdigest()
         if below != _STATE and self._log.has_sent(below, sha256):
             return None

@@ -1,5 +1,7 @@
 """How the unit is, as facts with names: the answer to `cmd/diagnose`."""
 
+import datetime as dt
+
 from edge import __version__
 from edge.clock import Clock
 from edge.uplink.carry import LinkStatus
@@ -8,12 +10,15 @@ from edge.uplink.records import SpoolError
 from edge.uplink.spool import Spool
 from edge.uplink.twin_messages import Reported
 from edge.uplink.wire import timestamp
+from edge.vision.tamper import Figures
+from edge.watching import Counts
 
 Facts = dict[str, str | float | None]
 
 
-def link_facts(status: LinkStatus) -> Facts:
+def link_facts(status: LinkStatus, now_s: float) -> Facts:
     """Return how the connection to the broker is."""
+    cause = status.last_cause
     return {
         "link.address": status.address,
         "link.protocol": status.protocol,
@@ -21,6 +26,12 @@ def link_facts(status: LinkStatus) -> Facts:
         "link.since_at": timestamp(status.since_at),
         "link.connections": status.connections,
         "link.last_error": status.last_error and status.last_error[:256],
+        "link.last_cause": cause and cause.value,
+        "link.identity": status.identity,
+        "link.puback_age_s": _age(status.last_puback_s, now_s),
+        "link.round_trip_s": _rounded(status.round_trip_s, 4),
+        "link.unacknowledged_s": _age(status.unacknowledged_since_s, now_s),
+        "link.last_answer": status.last_answer and status.last_answer[:256],
         "link.delivered": status.delivered,
         "link.refused": status.refused,
         "link.ingester_seq": status.ingester_seq,
@@ -30,10 +41,10 @@ def link_facts(status: LinkStatus) -> Facts:
     }
 
 
-def spool_facts(spool: Spool) -> Facts:
+def spool_facts(spool: Spool, now_at: dt.datetime) -> Facts:
     """Return what waits, and what was lost; what is wrong with the spool where it cannot tell."""
     try:
-        depth, lost = spool.depth(), spool.lost()
+        depth, lost, oldest_at = spool.depth(), spool.lost(), spool.oldest_at()
     except SpoolError as error:
         return {"spool.error": str(error)[:256]}
     return {
@@ -42,6 +53,7 @@ def spool_facts(spool: Spool) -> Facts:
         "spool.thumbnails": depth.thumbnails,
         "spool.dead_letters": depth.refused,
         "spool.used_bytes": depth.used_bytes,
+        "spool.oldest_s": None if oldest_at is None else round(_seconds(oldest_at, now_at), 1),
         "spool.lost_events": lost.events,
         "spool.lost_thumbnails": lost.thumbnails,
         "spool.expired": lost.expired,
@@ -74,3 +86,49 @@ def unit_facts(state: State, session: int, clock: Clock, started_s: float) -> Fa
         "capture.state": state.capture.value,
         "capture.reason": state.reason,
     }
+
+
+def watch_facts(counts: Counts, now_s: float) -> Facts:
+    """Return what the watch has done, and how long it takes for it."""
+    took = counts.latencies.percentiles()
+    return {
+        "watch.frames": counts.frames,
+        "watch.inferences": counts.inferences,
+        "watch.skipped": counts.skipped,
+        "watch.camera_faults": counts.camera_faults,
+        "watch.inference_p50_s": None if took is None else round(took.p50_s, 4),
+        "watch.inference_p95_s": None if took is None else round(took.p95_s, 4),
+        "watch.inference_p99_s": None if took is None else round(took.p99_s, 4),
+        "watch.inference_age_s": _age(counts.inference_s, now_s),
+    }
+
+
+def camera_facts(counts: Counts, now_s: float, *, is_open: bool) -> Facts:
+    """Return how the camera is, and what the measures said of the last frame: numbers, and no picture."""
+    last = counts.last
+    seen = Figures() if last is None else last.figures
+    return {
+        "camera.open": float(is_open),
+        "camera.frame_age_s": _age(counts.frame_s, now_s),
+        "camera.fault": counts.fault and counts.fault[:256],
+        "camera.blind": None if last is None else ",".join(sorted(last.blind)),
+        "camera.still_s": None if last is None else round(last.still_s, 1),
+        "camera.grey": _rounded(seen.grey, 1),
+        "camera.brightness": _rounded(seen.brightness, 1),
+        "camera.white": _rounded(seen.white, 3),
+        "camera.contrast": _rounded(seen.contrast, 2),
+        "camera.sharpness": _rounded(seen.sharpness, 3),
+        "watch.rate_hz": _rounded(counts.rate.hz(now_s if is_open else None), 2),
+    }
+
+
+def _seconds(then_at: dt.datetime, now_at: dt.datetime) -> float:
+    return max(0.0, (now_at - then_at).total_seconds())
+
+
+def _age(then_s: float | None, now_s: float) -> float | None:
+    return None if then_s is None else round(max(0.0, now_s - then_s), 1)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

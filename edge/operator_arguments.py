@@ -32,16 +32,20 @@ def add(
     watch = verb("watch", "show events and states of a fleet as they come")
     _broker_options(watch)
     watch.add_argument("--unit", metavar="ID", help="only this one")
+    watch.add_argument("--health", action="store_true", help="also how each fares: a line a minute")
     watch.add_argument("--json", action="store_true", help="one object a line")
     _ack(verb("ack", "store what the units say, and acknowledge it: the reference ingester"))
     _open(verb("open", "open sealed pictures, of an ingester's store or of one file"))
+    _open_bundle(verb("open-bundle", "show what is in a unit's support bundle"))
     _command(verb("command", "tell a unit to look, to take a break and so on, and show its reply"), seconds)
 
 
 def _keygen(keygen: argparse.ArgumentParser) -> None:
     keygen.add_argument("out", type=Path, metavar="OUT", help="makes OUT.key and OUT.pub")
     keygen.add_argument(
-        "--seal", action="store_true", help="a pair that pictures are sealed to, and opened with"
+        "--seal",
+        action="store_true",
+        help="a pair that pictures or support bundles are sealed to, and opened with",
     )
     keygen.add_argument("--passphrase", action="store_true", help="ask for a passphrase for OUT.key")
     keygen.add_argument(
@@ -101,6 +105,22 @@ def _open(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", dest="picture", type=Path, metavar="OUT.jpg", help="with FILE; default: beside it"
     )
+
+
+def _open_bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="what `deskwatch support-bundle` wrote")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="KEY",
+        help="a private key of `keygen --seal`; give each that may be needed",
+    )
+    parser.add_argument(
+        "--passphrase-file", type=Path, metavar="FILE", help="of the KEYs that have one; else it is asked for"
+    )
+    parser.add_argument("--json", action="store_true", help="as it was sealed")
 
 
 def _command(command: argparse.ArgumentParser, seconds: Callable[[str], float]) -> None:

@@ -33,6 +33,7 @@ from edge.operator.store import Store
 from edge.output import complain, put, write_file
 from edge.stopping import stop_on_signal
 from edge.story import printable
+from edge.uplink.command_messages import DiagnoseResult
 from edge.uplink.topics import Topics
 from edge.uplink.wire import checked_id
 
@@ -144,7 +145,7 @@ def _result(progress: Collection[Progress], arguments: argparse.Namespace) -> in
 
 def _watch(arguments: argparse.Namespace) -> int:
     fleet = watching.Fleet(arguments.tenant)
-    filters = watching.filters(arguments.tenant, arguments.unit or ANY)
+    filters = watching.filters(arguments.tenant, arguments.unit or ANY, health=arguments.health)
     colour = views.coloured()
     with (
         Station(broker_config(arguments), filters, lost=lambda error: complain(str(error))) as station,
@@ -218,10 +219,19 @@ def _command(arguments: argparse.Namespace) -> int:
     elif reply.error is not None:
         error = reply.error
         put(printable(f"{arguments.unit}: refused {arguments.name}: {error.code}: {error.problem}"))
+    elif isinstance(reply.result, DiagnoseResult) and reply.result.checks:
+        for line in views.diagnosis_lines(arguments.unit, reply.result):
+            put(line)
     else:
         for line in commanding.told(reply.result):
             put(printable(f"{arguments.unit}: {line}"))
     return GOOD if reply.error is None else PARTLY
+
+
+def _open_bundle(arguments: argparse.Namespace) -> int:
+    from edge.support.opening import run as open_bundle  # noqa: PLC0415  it brings the tables of the unit's facts
+
+    return open_bundle(arguments)
 
 
 def _signed(arguments: argparse.Namespace) -> SignedPolicy:
@@ -268,6 +278,7 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "command": _command,
     "keygen": _keygen,
     "open": opening.run,
+    "open-bundle": _open_bundle,
     "push": _push,
     "sign": _sign,
     "watch": _watch,

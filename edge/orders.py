@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from edge.device.indicator import Indicator
 from edge.errors import EdgeError
-from edge.facts import Facts
+from edge.examination import Examination
 from edge.requests import Requests
 from edge.uplink.command_messages import (
     BreakResult,
     CommandError,
-    DiagnoseResult,
     IdentifyResult,
     ReloadResult,
     ResumeResult,
@@ -23,7 +22,7 @@ class Orders:
     """Hands on what the watch has to do, and does the rest."""
 
     requests: Requests
-    facts: Callable[[], Facts]
+    examination: Examination
     indicator: Indicator
     reload_settings: Callable[[], None] | None
     """Checks the settings and has the unit start over with them; raises EdgeError."""
@@ -41,8 +40,8 @@ class Orders:
         self.requests.look_now(answer)
 
     def diagnose(self, answer: Answer) -> None:
-        """Answer with how the unit is."""
-        answer(DiagnoseResult(facts=self.facts()))
+        """Have the unit looked over, and answer later with how it is. Raises NotDone."""
+        self.examination.begin(answer)
 
     def identify(self, for_s: float, answer: Answer) -> None:
         """Blink. Raises NotDone where there is no LED."""

@@ -38,12 +38,25 @@ def complain(text: str) -> None:
         print(f"deskwatch: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
+def coloured() -> bool:
+    """Tell whether lines may carry colour: https://no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it. Raises OutputUnwritable."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputUnwritable(f"{path}: wanted a folder for pictures, got: {error.strerror}") from error
+
+
+def for_whom() -> tuple[int, int] | None:
+    """Return user and group for whom sudo runs this: what is written is theirs, or they could not open it."""
+    user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if os.geteuid() == 0 and user.isdecimal() and group.isdecimal():
+        return int(user), int(group)
+    return None
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o666, owner: tuple[int, int] | None = None) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
+from edge.aim import End
+from edge.aim_holder import AimHolder
 from edge.breaks import Breaks
 from edge.clock import Clock
 from edge.policy.breaks import BreakBy, Now
@@ -44,6 +46,7 @@ class Requests:
     def __init__(self, breaks: Breaks, clock: Clock) -> None:
         self.breaks = breaks
         self.look: AskedLook | None = None
+        self.aim = AimHolder(clock)
         self._clock = clock
         self._lock = Lock()
         self._look_due_s = -math.inf
@@ -51,6 +54,7 @@ class Requests:
     def start_break(self, reason: str, by: BreakBy = BreakBy.COMMAND) -> BreakResult:
         """Start a break, or return the end of the one that is on."""
         on = self.breaks.start(reason, by)
+        self.aim.end(End.BREAK)
         now = Now(self._clock.now_at(), self._clock.now_s(), synchronised=True)
         return BreakResult(ends_at=timestamp(on.ends_at(now)))
 
@@ -90,8 +94,9 @@ class Requests:
             self.answer_look(asked, Problem(code=code, problem=problem))
 
     def turn(self) -> None:
-        """End a break, and give up a look, whose time is over. To be called about once a second."""
+        """End a break, an aim, a look whose time is over. To be called about once a second."""
         self.breaks.turn()
+        self.aim.turn()
         asked = self.look
         if asked is not None and self._clock.now_s() - asked.asked_s >= LOOK_WITHIN_S:
             problem = f"wanted a picture within {LOOK_WITHIN_S:g} s, got none: see the unit's state"

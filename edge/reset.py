@@ -121,6 +121,7 @@ def _named(config: Config, home: Path) -> Iterator[Path]:
         broker.ca_file,
         config.paths.policy,
         *config.twin.trusted_keys,
+        config.support.key_file,
     ):
         if file is not None and file.absolute().is_relative_to(home):
             yield file

@@ -9,7 +9,9 @@ from threading import Event
 from edge.clock import Clock
 from edge.control.server import ControlServer
 from edge.device.hardware import Hardware
+from edge.error_ring import ErrorRing
 from edge.errors import EdgeError
+from edge.examination import Examine
 from edge.safe import Blindfold
 from edge.unit import Settings, Unit
 from edge.uplink.carry import Uplink
@@ -37,6 +39,8 @@ def running(
     *,
     hardware: Hardware | None = None,
     reload: Callable[[], None] | None = None,
+    examine: Examine | None = None,
+    errors: ErrorRing | None = None,
 ) -> Iterator[Unit]:
     """Open the spool, close what a crash left open, and keep the uplink running for the length of the `with`.
 
@@ -48,7 +52,17 @@ def running(
         Spool.open(path, max_bytes=settings.max_bytes, max_age_s=settings.max_age_s) as spool,
         WorkerLog.open(settings.state / LOG_FOLDER, now_at=clock.now_at, now_s=clock.now_s) as worker_log,
     ):
-        unit = Unit(settings, detector, clock, spool, worker_log, hardware=hardware, reload=reload)
+        unit = Unit(
+            settings,
+            detector,
+            clock,
+            spool,
+            worker_log,
+            hardware=hardware,
+            reload=reload,
+            examine=examine,
+            errors=errors,
+        )
         reporter = unit.reporter
         with closing(unit.desk), ControlServer(settings.state, unit.desk.handle), unit.uplink:
             crashed = True

@@ -1,12 +1,26 @@
 """The one owner of the camera: it is open only while the gate says so, and only under a light that is on."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from edge.capture.frame import Camera, CameraStalled, Frame
 from edge.device.indicator import Indicator, NoIndicator
-from edge.policy.gate import START, Act, Closed, Conditions, GateState, Lit, Open, Signal, forbidden, step
+from edge.policy.gate import (
+    ASKING,
+    START,
+    Act,
+    Aim,
+    Closed,
+    Conditions,
+    GateState,
+    Lit,
+    Open,
+    Signal,
+    forbidden,
+    step,
+)
 from edge.policy.schedule import Off
 
 log = logging.getLogger(__name__)
@@ -23,14 +37,19 @@ class Shutter:
         accepted: Callable[[], bool] = lambda: True,
         repair: Callable[[], str | None] = lambda: None,
         safe: bool = False,
+        aim: Callable[[], Aim] = lambda: Aim.NONE,
     ) -> None:
         """Ask before every frame whether the notice is `accepted`, and why the unit is blocked for `repair`.
 
-        Footage that somebody replays needs neither. In `safe` mode the camera never opens.
+        Footage that somebody replays needs neither. In `safe` mode the camera never opens. `aim`: whether
+        somebody lines the camera up, or asks to.
         """
         self._camera, self._indicator = camera, indicator or NoIndicator()
-        self._accepted, self._repair, self._safe = accepted, repair, safe
+        self._accepted, self._repair, self._safe, self._aim = accepted, repair, safe, aim
         self._state: GateState = START
+        self._scheduled: Off | None = None
+        """As it was told at the last turn."""
+        self._asks = False
 
     @property
     def is_open(self) -> bool:
@@ -53,11 +72,17 @@ class Shutter:
             case _:
                 return ""
 
+    def obey(self, break_left_s: float | None) -> None:
+        """Close the camera where it may no longer be open, without a word on the schedule."""
+        if self.is_open and (break_left_s is not None or self.called_off()):
+            self.turn(self._scheduled if break_left_s is None else Off.BREAK, break_left_s)
+
     def turn(self, scheduled: Off | None, break_left_s: float | None = None) -> Off | None:
         """Open or close the camera; return why it is closed, None where it is open.
 
         `scheduled`: why shift, policy, break or spot checks have it closed. Raises what `Camera.open` does.
         """
+        self._scheduled = scheduled
         self._step(self._conditions(scheduled, break_left_s))
         if isinstance(self._state, Lit):
             self._step(self._conditions(scheduled, break_left_s))  # now that the light is on
@@ -65,7 +90,16 @@ class Shutter:
 
     def called_off(self) -> bool:
         """Return whether something forbids, since the last turn, what the camera sees now."""
-        return forbidden(self._conditions(None, None)) is not None
+        return self.forbids() is not None
+
+    def forbids(self) -> Off | None:
+        """Return what forbids to look now, by the schedule of the last turn. From any thread."""
+        return forbidden(self._conditions(self._scheduled, None))
+
+    @property
+    def asks(self) -> bool:
+        """Whether the light was last told to ask for an aim. From any thread."""
+        return self._asks
 
     def frame(self, timeout_s: float) -> AbstractContextManager[Frame]:
         """Give the newest frame, as the camera does. Raises CameraStalled too where it is not open."""
@@ -75,7 +109,7 @@ class Shutter:
 
     def fail(self) -> None:
         """Close a camera that failed; the next turn tries it again."""
-        self._step(Conditions(None, self._accepted(), repair=self._repair(), safe=self._safe, fault=True))
+        self._step(dataclasses.replace(self._conditions(None, None), led=None, fault=True))
 
     def close(self) -> None:
         """Close the camera: the watch ends, or begins anew."""
@@ -89,6 +123,7 @@ class Shutter:
             repair=self._repair(),
             break_left_s=break_left_s,
             safe=self._safe,
+            aim=self._aim(),
         )
 
     def _step(self, conditions: Conditions) -> None:
@@ -101,5 +136,7 @@ class Shutter:
                 self._camera.close()
             else:
                 # A driver that hangs may hold the camera still, and what it does with it nobody knows.
-                self._indicator.show(Signal.WATCHING if self._camera.held else action)
+                signal = Signal.WATCHING if self._camera.held else action
+                self._indicator.show(signal)
+                self._asks = signal in ASKING
         self._state = state

@@ -13,22 +13,42 @@ from edge.breaks import Breaks, Notebook
 from edge.capture.frame import Camera
 from edge.clock import Clock
 from edge.clock_keeper import ClockKeeper
+from edge.config import Config
 from edge.desk import Desk
 from edge.device.boot import boot_id
 from edge.device.clock_quality import clock_is_synchronised
 from edge.device.hardware import Hardware
+from edge.device.system import System
 from edge.device.watchdog import Progress
 from edge.diary import WorkersDiary
-from edge.facts import Facts, link_facts, policy_facts, spool_facts, unit_facts
+from edge.error_ring import ErrorRing
+from edge.examination import AT_ONCE as EXAMINED_AT_ONCE
+from edge.examination import EVERY_S as EXAMINED_EVERY_S
+from edge.examination import Examination, Examine
+from edge.facts import (
+    Facts,
+    camera_facts,
+    link_facts,
+    policy_facts,
+    spool_facts,
+    unit_facts,
+    watch_facts,
+)
+from edge.health import Vitals, health_of
+from edge.metrics import WRITE_EVERY_S, Textfile
 from edge.notebook import TwoPlaces
 from edge.notice import Notice
 from edge.orders import Orders
 from edge.policy.breaks import BreakChange, Now
 from edge.policy.broker import Broker
-from edge.policy.document import Policy
+from edge.policy.document import Policy, shortest_hold_s
+from edge.provision.standing import Reminder
 from edge.repair import Repair
 from edge.requests import Requests
 from edge.safe import Blindfold, NoCamera, SafeWatch
+from edge.support.asked import AT_ONCE as BUNDLES_AT_ONCE
+from edge.support.asked import EVERY_S as BUNDLES_EVERY_S
+from edge.support.asked import BundleDesk
 from edge.teller import Teller, birth
 from edge.uplink.activity import Beats
 from edge.uplink.allowance import Allowance, KeptAllowance
@@ -38,8 +58,9 @@ from edge.uplink.clock_fix import UNKNOWN_BOOT
 from edge.uplink.commands import AT_ONCE, EVERY_S, Commands
 from edge.uplink.envelope import PublicKey
 from edge.uplink.event_records import Build, Origin, gap_record
+from edge.uplink.identities import Before
 from edge.uplink.inbox import Inbox
-from edge.uplink.messages import Capture, Model
+from edge.uplink.messages import Capture, Health, Model
 from edge.uplink.records import LostRange, OpenInfraction, Record, Serial, SpoolCorrupt, SpoolError
 from edge.uplink.report import Reporter
 from edge.uplink.spool import Spool
@@ -48,6 +69,7 @@ from edge.uplink.twin import TRIALS_AT_ONCE, TRIALS_EVERY_S, Twin
 from edge.uplink.twin_state import Proof
 from edge.uplink.twin_store import TwinStore
 from edge.vision.detector import Detector
+from edge.vision.golden import proven
 from edge.watch import Watch
 from edge.watching import Counts
 from edge.worklog.log import WorkerLog
@@ -78,8 +100,14 @@ class Settings:
     trusted: Mapping[str, PublicKey] = field(default_factory=dict)
     confirm_timeout_s: float = 180.0
     backoff: Backoff = RECONNECT
+    textfile: Path | None = None
+    """Where the unit's health is written for a node exporter; None: nowhere."""
+    config: Config | None = None
+    """The whole of unit.toml, for support bundles; None: none are made."""
     redirect: Callable[[Broker], BrokerConfig] | None = None
     """Makes the settings of the link that a policy names; None: a policy may not move this unit."""
+    before: Before | None = None
+    """Gives the pair before the newest, to come with where that one is refused; None: there is none."""
 
 
 class Unit:
@@ -95,15 +123,21 @@ class Unit:
         *,
         hardware: Hardware | None = None,
         reload: Callable[[], None] | None = None,
+        examine: Examine | None = None,
+        errors: ErrorRing | None = None,
     ) -> None:
         """`reload` checks the settings and has the unit start over with them; raises EdgeError.
 
-        A unit that is given a blindfold is in safe mode.
+        `examine` runs the diagnosis's checks, and `errors` has what was logged. A unit that is given a
+        blindfold is in safe mode.
         """
         topics = settings.topics
         self._settings, self._clock, self._spool = settings, clock, spool
         self._detector = detector
+        self._examine, self._errors = examine, errors or ErrorRing()
         self._damage: SpoolCorrupt | None = None
+        self._golden: str | None = None
+        """Whether the model found in the drawing what its card says; None: not known."""
         self._started_s = self._spool_s = clock.now_s()
         model = Model(name=detector.card.name, sha256=detector.card.sha256)
         self._origin = Origin(topics, boot_id() or UNKNOWN_BOOT, model)
@@ -126,7 +160,10 @@ class Unit:
         self._policy = self.twin.policy
         self._broker = self._link_of(self._policy)
         state = birth(self._origin, self.twin.policy, spool.session, clock)
-        self._diary = WorkersDiary(worker_log, topics, clock.now_at)
+        self._diary = WorkersDiary(worker_log, topics, clock.now_at, clock.now_s)
+        self._vitals = Vitals(System(), settings.state, clock, spool, self._origin.boot_id)
+        self._textfile = None if settings.textfile is None else Textfile(settings.textfile)
+        self._textfile_due_s = clock.now_s()
         self._noted_policy, self._note_policy_due_s = "", clock.now_s()
         self.reporter = Reporter(
             self._origin,
@@ -150,9 +187,15 @@ class Unit:
             clock,
             facts=self._facts,
             synchronised=clock_is_synchronised,
+            logged=self._errors.logged,
+            raised=lambda: self.teller.state.alarms,
         )
+        if settings.config is not None:
+            self.desk.make_bundle = self._bundles(settings.config, worker_log).make
         self._mind_lost_log(worker_log)
         self.desk.note("camera", Capture.STARTING.value)
+        if settings.textfile is not None:
+            self.desk.note("figures on how the unit fares go to a file", str(settings.textfile)[:256])
         self.beats = Beats(clock, clock_is_synchronised)
         self.uplink = Uplink(
             spool,
@@ -169,7 +212,11 @@ class Unit:
             on_turn=self._turn,
             diary=self._diary,
             reports=self._allowance("reports", REPORTS_AT_ONCE, REPORTS_EVERY_S),
+            health=self.health,
+            before=settings.before,
         )
+        tls = settings.broker.tls
+        self._reminder = Reminder(None if tls is None else tls.certificate_file, clock.now_at, clock.now_s)
         self.teller = Teller(
             self.reporter,
             self.uplink.announce,
@@ -177,13 +224,19 @@ class Unit:
             clock,
             clock_is_synchronised,
             lambda: self.twin.policy,
-            lambda: (*self.desk.alarms(), *self._diary.alarms()),
+            lambda: (
+                *self.desk.alarms(),
+                *self._diary.alarms(),
+                *self._vitals.alarms(),
+                *self._reminder.alarms(),
+            ),
             lambda text: self.desk.note("camera", text),
         )
 
     def watch(self, camera: Camera, frozen_after_s: float, stop: Event) -> None:
         """Run the watch loop here, until `stop` is set or the footage ends."""
         assert not isinstance(self._detector, Blindfold), "wanted a unit with eyes, got one in safe mode"
+        self._golden = proven(self._detector)
         self._watch = Watch(
             self.desk.shutter(camera),
             self._detector,
@@ -213,6 +266,10 @@ class Unit:
         link = "connected to" if status.connected else "not connected to"
         return f"{self.teller.state.capture}, {link} {status.address}"
 
+    def health(self) -> Health:
+        """Return how the unit fares."""
+        return health_of(self._facts(), self.teller.state, self._clock.now_at())
+
     # What is done in the uplink's thread, at least once a second.
 
     def _turn(self) -> None:
@@ -221,12 +278,19 @@ class Unit:
         self.requests.turn()
         self.desk.turn()
         self._mind_spool()
+        self._vitals.turn()
+        self._write_textfile()
         self.twin.turn()
         self._follow_policy()
         self._note_policy()
         # What a broker on trial takes may be for another one.
         self.uplink.hold(held=self._broker != self._link_of(self.twin.confirmed))
         self.beats.link(connected=self.uplink.status().connected)
+
+    def _write_textfile(self) -> None:
+        if self._textfile is not None and self._clock.now_s() >= self._textfile_due_s:
+            self._textfile_due_s = self._clock.now_s() + WRITE_EVERY_S
+            self._textfile.write(self.health())
 
     def _note_release(self) -> None:
         """Let an ingester that is waited for from now on know what it need not wait for."""
@@ -312,13 +376,16 @@ class Unit:
         return {
             **unit_facts(self.teller.state, self._spool.session, self._clock, self._started_s),
             **policy_facts(self.twin.reported),
-            **link_facts(self.uplink.status()),
-            **spool_facts(self._spool),
+            **link_facts(self.uplink.status(), self._clock.now_s()),
+            **spool_facts(self._spool, self._clock.now_at()),
             **self.desk.facts(),
+            **self._errors.facts(),
+            **self._vitals.facts(),
             "clock.synchronised": float(clock_is_synchronised()),
-            "watch.frames": counts.frames,
-            "watch.inferences": counts.inferences,
-            "watch.camera_faults": counts.camera_faults,
+            **watch_facts(counts, self._clock.now_s()),
+            **camera_facts(counts, self._clock.now_s(), is_open=self.desk.camera_open),
+            "model.golden": self._golden,
+            "policy.shortest_hold_s": shortest_hold_s(self.twin.policy),
             "break.left_s": self.requests.breaks.left_s(),
         }
 
@@ -339,13 +406,27 @@ class Unit:
     def _tell_break(self, change: BreakChange, now: Now) -> None:
         self.reporter.break_changed(change, now)
 
+    def _bundles(self, config: Config, worker_log: WorkerLog) -> BundleDesk:
+        return BundleDesk(
+            config=config,
+            state=self._settings.state,
+            now_at=self._clock.now_at,
+            facts=self._facts,
+            errors=self._errors.logged,
+            policy=lambda: (self.twin.policy, self.twin.reported.running.sha256),
+            note=worker_log.append,
+            allowance=self._allowance("bundles", BUNDLES_AT_ONCE, BUNDLES_EVERY_S),
+        )
+
     def _allowance(self, name: str, at_once: int, every_s: float) -> Allowance:
         kept = KeptAllowance(self._spool, name, boot_id())
         return Allowance(at_once, every_s, self._clock.now_s, kept)
 
     def _make_inbox(self, reload: Callable[[], None] | None) -> Inbox:
         topics = self._settings.topics
-        orders = Orders(self.requests, self._facts, self.desk.indicator, reload)
+        allowance = self._allowance("diagnoses", EXAMINED_AT_ONCE, EXAMINED_EVERY_S)
+        examination = Examination(self._facts, self._examine, allowance)
+        orders = Orders(self.requests, examination, self.desk.indicator, reload)
         commands = Commands(
             orders,
             lambda name, reply: self.uplink.reply(name, reply),  # noqa: PLW0108  there is no uplink yet

@@ -11,6 +11,8 @@ from threading import Event
 
 import numpy as np
 
+from edge.aim import End
+from edge.aim_look import LiningUp
 from edge.backoff import Backoff
 from edge.capture.footage import is_still
 from edge.capture.frame import CameraError, EndOfFootage, Frame
@@ -19,6 +21,7 @@ from edge.device.watchdog import Progress
 from edge.evidence.thumbnail import encode, keep_best
 from edge.policy.breaks import take_off
 from edge.policy.document import Policy
+from edge.policy.gate import Aim
 from edge.policy.judge import Ended, Judgement, JudgeState, Opened, interrupt, judge, pause
 from edge.policy.schedule import Look, Off, ScheduleState, Waiting, schedule
 from edge.requests import Requests, nobody_asks, sighting
@@ -26,9 +29,8 @@ from edge.shutter import Shutter
 from edge.uplink.activity import Beats
 from edge.uplink.command_messages import CommandError
 from edge.uplink.messages import Capture
-from edge.vision.detector import View
-from edge.vision.scene import SceneState, look, open_blocks
-from edge.vision.tamper import FROZEN_AFTER_S, examine
+from edge.vision.scene import look
+from edge.vision.tamper import FROZEN_AFTER_S, examine, unlearn
 from edge.vision.tracker import follow
 from edge.vision.types import Blind, Sight
 from edge.watching import (
@@ -38,9 +40,11 @@ from edge.watching import (
     CaptureState,
     Counts,
     Evidence,
+    LastLook,
     Looker,
     Memory,
     Outcome,
+    first_scene,
     reason_of,
 )
 
@@ -89,6 +93,7 @@ class Watch:
         self.evidence = Evidence(self._policy)
         self.counts = Counts()
         self._memory = Memory()
+        self._lining_up = LiningUp(self._requests.aim, detector, frozen_after_s)
 
     def run(self, stop: Event) -> None:
         """Watch until told to stop, or until replayed footage ends. Closes what is open, and the camera."""
@@ -101,6 +106,7 @@ class Watch:
             self._shutter.close()
             self._stand_down(Ended.STOPPED)
             self._requests.refuse_look(CommandError.FAILED, "the unit stops")
+            self._requests.aim.end(End.STOPPED)
             self._requests.breaks.tell()
             self._capture.is_now(Capture.STOPPED)
 
@@ -128,18 +134,23 @@ class Watch:
         self._requests.breaks.tell()
         try:
             left_s = self._requests.breaks.left_s()
+            was_open = self._shutter.is_open
             off = self._shutter.turn(when.off if left_s is None else Off.BREAK, left_s)
-            self._follow(off)
+            self._follow(off, when.off)
             if off is not None:
                 wait_s = self._left_s(when) if off is when.off else RETRY_S
+                wait_s = min(wait_s, self._requests.aim.wait_s())
                 self._rest(max(0.001, wait_s))  # wall time ends at microseconds: do not spin
                 return
-            timeout_s = min(FRAME_TIMEOUT_S, self._left_s(when))
+            if not was_open:
+                self.counts.rate.restart()
+            # For an aim between checks a frame is waited for as ever: one that is too late is not seen.
+            timeout_s = FRAME_TIMEOUT_S if when.off else min(FRAME_TIMEOUT_S, self._left_s(when))
             if timeout_s <= 0.0 or self._called_off():  # to open the camera can take many seconds
                 return
             with self._shutter.frame(timeout_s) as frame:
-                if frame.captured_at < when.until_at:
-                    self.carry(frame)
+                if not (frame.captured_at < when.until_at and self._take(frame, when)):
+                    self.counts.skipped += 1
             self._faults_in_a_row = 0
         except CameraError as error:
             if self._left_s(when) > 0.0 and not self._called_off():  # else nobody waits for a frame any more
@@ -147,9 +158,7 @@ class Watch:
 
     def _obey(self) -> None:
         """Close a camera that may no longer be open, before anything that may wait for the disk."""
-        left_s = self._requests.breaks.left_s()
-        if self._shutter.is_open and (left_s is not None or self._shutter.called_off()):
-            self._shutter.turn(None if left_s is None else Off.BREAK, left_s)
+        self._shutter.obey(self._requests.breaks.left_s())
 
     def _rest(self, seconds: float) -> None:
         self._rest_until_s = self._clock.now_s() + seconds
@@ -159,28 +168,47 @@ class Watch:
     def _left_s(self, when: Look) -> float:
         return max(0.0, (when.until_at - self._clock.now_at()).total_seconds())
 
-    def carry(self, frame: Frame) -> None:
-        """Carry one frame from the camera to the spool."""
+    def _take(self, frame: Frame, when: Look) -> bool:
+        """Carry a frame; or one that was taken for an aim alone to that. Return whether it was looked at."""
+        if when.off is None:
+            return self.carry(frame)
         if self._called_off():
-            return
+            return False
+        self._lining_up.look(frame, self._policy.masks)
+        self._capture.is_now(Capture.AIMING)
+        return True
+
+    def carry(self, frame: Frame) -> bool:
+        """Carry one frame from the camera to the spool; return whether it was looked at to the end."""
+        if self._called_off():
+            return False
+        began_s = self._clock.now_s()
         policy, memory, now_s, asked = self._policy, self._memory, frame.captured_s, self._requests.look
         view = self._detector.view(frame.pixels, policy.masks)
-        memory.scene, scene = look(memory.scene or _first_scene(view), view.content, now_s)
+        memory.scene, scene = look(memory.scene or first_scene(view), view.content, now_s)
+        if aims := self._requests.aim.phase() is Aim.GRANTED:
+            memory.tamper = unlearn(memory.tamper)  # to move the camera is what it is for
         memory.tamper, blind = examine(memory.tamper, scene, now_s, self._frozen_after_s)
         if self._clock.now_s() - now_s > STALE_S:
             blind |= {Blind.STALE}
         detections = self._detector.detect(view) if scene.infer or asked is not None else None
+        if detections is not None:
+            self.counts.latencies.add(self._clock.now_s() - began_s)
         memory.tracks, tracks = follow(memory.tracks, detections, scene, now_s)
         if self._called_off():
-            return
+            return False
+        if aims:
+            self._requests.aim.take(frame, view.content, scene, blind)
         sight = Sight(tracks, blind)
         self._judge, found = judge(self._judge, policy.rules, sight, self._beats.last_beat_s, now_s)
         memory.album = keep_best(memory.album, found.shots, frame, policy.masks, policy.thumbnail)
         self._report(found, frame.captured_at)
         self._count(now_s, inferred=detections is not None)
+        self.counts.last = LastLook(memory.tamper.figures, blind, now_s - memory.tamper.still_since_s)
         self._tell_sight(sight)
         if asked is not None and detections is not None and now_s >= asked.asked_s:
             self._requests.answer_look(asked, sighting(policy, detections, blind, frame.captured_at))
+        return True
 
     def _called_off(self) -> bool:
         """Whether a break began since the schedule was asked, or the gate would close: nobody looks on."""
@@ -190,6 +218,7 @@ class Watch:
         self.counts.frames += 1
         self.counts.inferences += inferred
         self.counts.frame_s = self._clock.now_s()
+        self.counts.rate.add(self.counts.frame_s)
         if inferred:
             self.counts.inference_s = self.counts.frame_s
         inference_s = now_s if inferred else self.evidence.inference_s
@@ -235,10 +264,16 @@ class Watch:
         )
         return when
 
-    def _follow(self, off: Off | None) -> None:
+    def _follow(self, off: Off | None, scheduled: Off | None) -> None:
         """Do what is due now that the gate has closed the camera, or has it open."""
+        self._requests.aim.shown(asks=self._shutter.asks)
         if off is not None:
             self._go_off(off)
+        elif scheduled is None:
+            self._lining_up.forget()
+        elif not self._lining_up.on:  # open for an aim alone
+            self._stand_down(None)
+            self._lining_up.begin()
         if off is None or off is Off.BETWEEN_CHECKS:
             self._come_back(self._clock.now_s())
         else:
@@ -246,6 +281,8 @@ class Watch:
 
     def _go_off(self, why: Off) -> None:
         """Forget what was seen; for longer than until the next check, time stands still meanwhile."""
+        if why is not Off.BETWEEN_CHECKS:
+            self._requests.aim.end(End.BREAK if why is Off.BREAK else End.FORBIDDEN)
         self._stand_down(ENDED_WHEN.get(why))
         on = self._requests.breaks.on
         if why is not Off.BETWEEN_CHECKS and self._away_since_s is None:
@@ -283,6 +320,7 @@ class Watch:
 
     def _forget(self) -> None:
         """Let no picture stay behind, only what was learned of focus and background."""
+        self._lining_up.forget()
         if self._memory.scene is not None:
             self._detector.forget()
         self._memory = Memory(tamper=replace(self._memory.tamper, last=None))
@@ -290,13 +328,16 @@ class Watch:
     def _bear(self, error: CameraError) -> None:
         """Close a camera that fails, tell the rules that nothing can be told, and wait to try again."""
         self.counts.camera_faults += 1
+        self.counts.fault = str(error)
         self._shutter.fail()
+        watched = not self._lining_up.on
         self._forget()
         now_s = self._clock.now_s()
         self._come_back(now_s)
-        sight = Sight((), frozenset({Blind.STALLED}))
-        self._judge, found = judge(self._judge, self._policy.rules, sight, self._beats.last_beat_s, now_s)
-        self._report(found, self._clock.now_at())
+        if watched:
+            sight, rules = Sight((), frozenset({Blind.STALLED})), self._policy.rules
+            self._judge, found = judge(self._judge, rules, sight, self._beats.last_beat_s, now_s)
+            self._report(found, self._clock.now_at())
         self._capture.is_now(Capture.CAMERA_FAULT, str(error))
         self._rest(max(0.1, REOPEN.delay_s(self._faults_in_a_row, self._chance.random())))
         self._faults_in_a_row += 1
@@ -315,8 +356,3 @@ def frozen_after(sources: Sequence[Path]) -> float:
     """
     still = bool(sources) and all(is_still(source) for source in sources)
     return math.inf if still else FROZEN_AFTER_S
-
-
-def _first_scene(view: View) -> SceneState:
-    hidden = view.letterbox.hidden
-    return SceneState(open=None if hidden is None else open_blocks(hidden))

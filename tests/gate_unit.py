@@ -158,7 +158,9 @@ class Camera:
 class Eyes(ColourDetector):
     """A model of one colour, with what a unit wants to know of its card."""
 
-    card = SimpleNamespace(name="colours", sha256="0" * 64, named_labels=frozenset({"cell phone"}))
+    card = SimpleNamespace(
+        name="colours", sha256="0" * 64, named_labels=frozenset({"cell phone"}), golden=None
+    )
 
 
 def live(life: Life) -> None:

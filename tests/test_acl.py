@@ -34,7 +34,8 @@ WAIT_S = 30.0
 def levels(*, write: bool) -> set[str]:
     """The topics below a unit's root that the unit writes, or reads."""
     unit = Topics("t", "u")
-    up = {unit.state, unit.event, unit.thumb("e1"), unit.reported, *(unit.reply(name) for name in COMMANDS)}
+    up = {unit.state, unit.event, unit.thumb("e1"), unit.health, unit.reported}
+    up |= {unit.reply(name) for name in COMMANDS}
     down = {unit.desired, unit.ack, unit.activity, *(unit.command(name) for name in COMMANDS)}
     return {topic.removeprefix(f"{unit.root}/") for topic in (up if write else down)}
 
@@ -73,8 +74,8 @@ READS = {
     UNIT: of(levels(write=False), {("acme", UNIT)}),
     OTHER: of(levels(write=False), {("acme", OTHER)}),
     "ingester": of_the_tenant({"state", "event", "thumb/e1", "ack"}, "ingester"),
-    "operator": of_the_tenant({"state", "event", "config/desired", "config/reported"}, "operator"),
-    "technician": of_the_tenant(REPLIES | {"state"}, "technician"),
+    "operator": of_the_tenant({"state", "health", "event", "config/desired", "config/reported"}, "operator"),
+    "technician": of_the_tenant(REPLIES | {"state", "health"}, "technician"),
     DESK: set(),
 }
 

@@ -30,12 +30,15 @@ from edge.uplink.messages import (
     AlarmCode,
     BreakBy,
     Capture,
+    Health,
     Lost,
     Model,
     State,
     decode_event,
+    decode_health,
     decode_state,
     encode,
+    encode_health,
 )
 from edge.uplink.records import LostRange, OpenInfraction, Serial
 from edge.uplink.topics import Topics
@@ -140,8 +143,26 @@ def orders(name: str) -> list[bytes]:
     ]
 
 
+def healths() -> list[bytes]:
+    common: dict[str, Any] = {
+        "at": AT, "session": 3, "boot_id": "boot-1", "up_s": 61.5, "restarts": 1, "capture": Capture.WATCHING,
+        "frames": 120, "inferences": 60, "skipped": 60, "camera_faults": 0,
+    }  # fmt: skip
+    told: dict[str, Any] = {
+        "clock_error_s": 0.25, "inference_p50_s": 0.125, "inference_p95_s": 0.25, "inference_p99_s": 0.5,
+        "temperature_c": 54.5, "throttled": 0x50000, "under_voltage": False, "disk_free_bytes": 1 << 33,
+        "memory_available_bytes": 1 << 27, "spool_events": 0, "spool_thumbnails": 0, "spool_used_bytes": 4096,
+        "dead_letters": 0,
+    }  # fmt: skip
+    return [
+        encode_health(Health(**common, **told, clock=ClockQuality.SYNCHRONISED)),
+        encode_health(Health(**common, **dict.fromkeys(told), clock=ClockQuality.UNSYNCHRONISED)),
+    ]
+
+
 MESSAGES = {
     "state": states,
+    "health": healths,
     "event": events,
     "reported": reports,
     **{f"command-{name}": functools.partial(orders, name) for name in commands.COMMANDS},
@@ -152,6 +173,7 @@ MESSAGES = {
 }
 DECODERS = {
     "state": decode_state,
+    "health": decode_health,
     "event": decode_event,
     "reported": twin.decode_reported,
     **{f"command-{name}": functools.partial(commands.decode_command, name) for name in commands.COMMANDS},
@@ -404,7 +426,7 @@ def test_each_channel_names_the_parameters_of_its_address_and_has_one_operation(
             op for op in document()["operations"].values() if op["channel"]["$ref"] == f"#/channels/{name}"
         ]
         assert len(ways) == 1
-        assert ways[0]["bindings"]["mqtt"]["qos"] == 1
+        assert ways[0]["bindings"]["mqtt"]["qos"] == (0 if name == "health" else 1)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +493,7 @@ def test_the_page_tells_every_type_of_event():
 
 def test_every_example_of_the_page_is_valid():
     found = re.findall(r"^```json ([a-z-]+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(found) == 5
+    assert len(found) == 6
     for name, example in found:
         validator(name).validate(json.loads(example))
         assert decodes(name, example.encode())
@@ -479,7 +501,8 @@ def test_every_example_of_the_page_is_valid():
 
 def test_the_page_tells_every_fact_of_diagnose():
     """The names are the keys of the dicts in edge/facts.py, and of what is put beside them."""
-    files = ("edge/facts.py", "edge/unit.py", "edge/desk.py", "edge/notice.py")
+    names = ("facts", "unit", "desk", "notice", "health", "error_ring")
+    files = tuple(f"edge/{name}.py" for name in names)
     sources = [ast.parse((checkout() / file).read_text()) for file in files]
     dicts = [node for source in sources for node in ast.walk(source) if isinstance(node, ast.Dict)]
     wanted = {key.value for node in dicts for key in node.keys if isinstance(key, ast.Constant)}

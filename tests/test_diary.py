@@ -19,6 +19,7 @@ from edge.uplink.messages import AlarmCode, Capture, decode_state
 from edge.uplink.signals import Publication
 from edge.uplink.topics import Topics
 from edge.worklog.entries import Command, PolicyTook, Sent
+from edge.worklog.errors import LogUnwritable
 from edge.worklog.log import WorkerLog
 from edge.worklog.reading import picture_bytes, read, verify
 from tests.broker import collect, rest, subscribed, until
@@ -90,7 +91,7 @@ def test_whatever_arrives_at_the_broker_stands_in_the_log(daemon, mosquitto, ope
         got += rest(listener)
     notes = sent(daemon)
     topics = {note.topic.partition("/")[0] for note in notes}
-    assert topics == {"event", "state", "config", "thumb", "reply"}
+    assert topics == {"event", "state", "health", "config", "thumb", "reply"}
     assert unlogged(got, notes) == []
     assert {note.topic for note in notes if note.topic.startswith("reply/")} == {
         "reply/diagnose",
@@ -302,3 +303,46 @@ def test_the_rules_in_force_are_in_the_log_of_each_start_and_of_one_that_begins_
     until(lambda: "repair: the worker's log was changed" in daemon.said(), "the change to be found")
     until(lambda: policies(daemon), "the rules to be noted in the new log")
     assert [took.version for took in policies(daemon)] == [5]
+
+
+class Ticking:
+    """Monotonic seconds that the test sets."""
+
+    now_s = 0.0
+
+
+def health_of(number):
+    return Publication(f"{ROOT}health", json.dumps({"frames": number}).encode(), "application/json", qos=0)
+
+
+def healths(worker_log):
+    notes = [entry.note for entry in read(worker_log._folder) if isinstance(entry.note, Sent)]
+    return [json.loads(note.payload)["frames"] for note in notes if note.topic == "health"]
+
+
+def test_of_an_hour_of_health_the_first_is_noted_and_before_it_leaves(worker_log):
+    diary = WorkersDiary(worker_log, Topics("acme", "cam-1"), lambda: NOON, lambda: Ticking.now_s)
+    for minute in range(150):
+        Ticking.now_s = 60.0 * minute
+        diary.leaving([health_of(minute)])
+        assert healths(worker_log)[-1] == minute // 60 * 60
+    assert healths(worker_log) == [0, 60, 120]
+    diary.leaving([Publication(f"{ROOT}event", b'{"id": "1"}', "application/json"), health_of(150)])
+    assert len([entry for entry in read(worker_log._folder) if isinstance(entry.note, Sent)]) == 4
+
+
+def test_a_log_that_fails_is_asked_for_each_health_whatever_the_hour_says(worker_log, monkeypatch):
+    diary = WorkersDiary(worker_log, Topics("acme", "cam-1"), lambda: NOON, lambda: 0.0)
+    diary.leaving([health_of(1)])
+
+    def full(_notes):
+        raise LogUnwritable("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker_log, "append", full)
+        with pytest.raises(NotNoted):
+            diary.leaving([Publication(f"{ROOT}event", b"{}", "application/json")])
+        with pytest.raises(NotNoted):
+            diary.leaving([health_of(2)])
+    diary.leaving([health_of(3)])
+    assert (healths(worker_log), diary.trouble) == ([1, 3], None)

@@ -337,7 +337,10 @@ def test_what_a_note_and_a_state_both_say_is_one_line_and_alarms_only_when_they_
         "  10:00:00      6  unit   The unit had started anew; nothing is left to be seen to",
         "  11:00:00      7  unit   The unit was stopped",
         "",
-        "Left out: 1 entry says only what was said before. With --json, all stand there word for word.",
+        (
+            "Left out: 1 entry says only what was said before, or how the unit fares."
+            " With --json, all stand there word for word."
+        ),
     ]
 
 

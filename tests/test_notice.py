@@ -415,6 +415,7 @@ def test_the_notice_that_ships_fits_a_page_and_names_what_can_be_done():
         "deskwatch log --html",
         "20 days at most",
         "driven by software",
-        "No sound. No live view.",
+        "No sound. No live view, but a coarse one at the device, to line it up,",
+        "if you press the button while it asks; that is neither kept nor sent.",
     ):
         assert words in said

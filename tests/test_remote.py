@@ -2,11 +2,13 @@
 
 import datetime as dt
 import json
+import re
 import signal
 import subprocess
 
 import pytest
 
+from edge.diagnosis.table import table
 from edge.unit import TWIN_FOLDER
 from edge.uplink.command_messages import decode_ack
 from edge.uplink.listener import listen
@@ -177,6 +179,11 @@ def test_commands_are_done_and_answered(daemon, operator, mosquitto):
     assert facts["spool.dead_letters"] == 0
     assert 0 < facts["break.left_s"] <= 1800
 
+    checks = reply["result"]["checks"]
+    assert [one["name"] for one in checks] == [check.name for check in table()]
+    assert not [one for one in checks if one["code"] in {"could-not-run", "too-slow"}]
+    assert "water" not in json.dumps(checks)
+
     code, reply = operator.command("resume")
     assert code == 0, reply
     code, reply = operator.command("spot-check")
@@ -187,6 +194,35 @@ def test_commands_are_done_and_answered(daemon, operator, mosquitto):
     assert (code, reply["error"]["code"]) == (1, "busy")
     code, reply = operator.command("identify")
     assert (code, reply["error"]["code"]) == (1, "no-led")
+
+
+def test_a_diagnosis_from_afar_is_shown_the_worst_first_and_has_nothing_of_the_worker(
+    daemon, operator, mosquitto
+):
+    canary = "kanarienvogel"
+    folder = daemon.folder / canary
+    folder.mkdir()
+    text = daemon.config.read_text().replace(f"{daemon.folder}/policy.json", f"{folder}/policy.json")
+    daemon.config.write_text(text)
+    (folder / "policy.json").write_text(json.dumps(daemon.policy))
+    online(daemon)
+    where = ["--config", str(daemon.config)]
+    assert subprocess.run([COMMAND, "repair", "--reason", canary, *where], check=False).returncode == 0
+    (folder / "policy.json").write_text(json.dumps({**daemon.policy, "rules": [{"id": canary}]}))
+    daemon.config.write_text(f"{text}\n[{canary}]\n")
+    done = operator.run("command", "diagnose", "--unit", "cam-1", *operator.broker)
+    assert done.returncode == 0, done.stderr
+    table_text, _, facts = done.stdout.partition("What it says of itself:")
+    assert facts, done.stdout
+    assert canary not in table_text
+    lines = table_text.splitlines()
+    assert lines[0] == "Unit cam-1"
+    assert lines[1].startswith("FAIL: config.readable: wrong"), lines[1]
+    statuses = [line[:4] for line in lines[2:] if line[:4].strip() in {"FAIL", "WARN", "SKIP", "PASS"}]
+    order = ["FAIL", "WARN", "SKIP", "PASS"]
+    assert statuses == sorted(statuses, key=order.index)
+    assert "→ Correct the line that is named in unit.toml" in " ".join(table_text.split())
+    assert re.search(r"^  link.connected +yes$", facts, re.MULTILINE)
 
 
 def test_a_break_outlasts_a_kill_and_its_events_arrive(daemon, operator, mosquitto):

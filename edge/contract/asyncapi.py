@@ -23,9 +23,9 @@ _PARAMETERS = {
     "name": "The command's name: the last level of its topic.",
 }
 _ABOUT = """What a deskwatch unit says over MQTT, and what it listens to. The document is the unit's:
-it sends what it sends, and receives what you send. QoS is 1 throughout, so a message may come twice: drop
-what you have by its id. It works with MQTT 5 and with 3.1.1: the payloads carry all that matters; with MQTT 5
-the content type, and a picture's expiry, are properties too."""
+it sends what it sends, and receives what you send. QoS is 1, but for `health`, so a message may come twice:
+drop what you have by its id. It works with MQTT 5 and with 3.1.1: the payloads carry all that matters; with
+MQTT 5 the content type, and a picture's expiry, are properties too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Channel:
     """A name of PAYLOADS, or a schema of its own."""
     content_type: str = JSON
     retain: bool = False
+    qos: Literal[0, 1] = 1
     expiry: Schema | None = None
     """Schema of the MQTT 5 message expiry, in seconds, where one is set."""
     reply: str | None = None
@@ -85,6 +86,7 @@ _UP = (
         "image/jpeg",
         expiry=_RETENTION,
     ),
+    Channel("health", _TOPICS.health, "send", "How the unit fares, every minute.", "health", qos=0),
     Channel(
         "reported",
         _TOPICS.reported,
@@ -180,7 +182,7 @@ def _channel(channel: Channel, tops: dict[str, Schema]) -> dict[str, Any]:
 
 
 def _operation(channel: Channel) -> dict[str, Any]:
-    binding: dict[str, Any] = {"qos": 1, "retain": channel.retain}
+    binding: dict[str, Any] = {"qos": channel.qos, "retain": channel.retain}
     if channel.expiry is not None:
         binding["messageExpiryInterval"] = channel.expiry
     operation: dict[str, Any] = {

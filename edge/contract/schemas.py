@@ -9,7 +9,7 @@ import msgspec
 from edge.contract import described
 from edge.policy.document import Policy
 from edge.uplink.command_messages import COMMANDS, Ack, Activity, Reply
-from edge.uplink.messages import Event, State
+from edge.uplink.messages import Event, Health, State
 from edge.uplink.twin_messages import Reported
 
 Schema = dict[str, Any]
@@ -20,6 +20,7 @@ EVENT_DESCRIPTION = "One event, as CloudEvents 1.0 JSON (structured mode). `type
 PAYLOADS: dict[str, Any] = {
     "state": State,
     "event": Event,
+    "health": Health,
     "reported": Reported,
     **{f"command-{name}": kind for name, kind in COMMANDS.items()},
     "reply": Reply,

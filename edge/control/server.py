@@ -19,6 +19,7 @@ from typing import Self
 from edge.control.listening import ControlTaken, Listening, listen
 from edge.control.protocol import (
     MAX_LINE_BYTES,
+    AimLook,
     Answer,
     NotUnderstood,
     Refused,
@@ -207,7 +208,7 @@ class ControlServer:
         except NotUnderstood as error:
             log.warning("the control socket: %s is not understood: %s", _who(talk.socket), error)
             return line_of(Refused(str(error)[:_PROBLEM_CHARS]))
-        level = logging.DEBUG if isinstance(request, Status) else logging.INFO
+        level = logging.DEBUG if isinstance(request, Status | AimLook) else logging.INFO
         log.log(level, "%s asks at the unit: %s", _who(talk.socket), type(request).__name__)
         try:
             return line_of(self._handle(request))

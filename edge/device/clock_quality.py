@@ -3,20 +3,62 @@
 import ctypes
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 
-_TIMEX_BYTES = 512
-"""More than `struct timex` of any Linux ABI (208 on 64 bits)."""
+TIMESYNCD_MARK = "systemd/timesync/synchronized"
 _TIME_ERROR = 5
+_STA_NANO = 0x2000
+_MICRO, _NANO = 1e-6, 1e-9
 
 
-def clock_is_synchronised() -> bool:
-    """Ask adjtimex(2), which chrony and systemd-timesyncd both keep informed. False where it cannot tell."""
-    query = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: read, change nothing
+class _Timex(ctypes.Structure):
+    """`struct timex` of adjtimex(2), as far as it is read; `rest` is more than any Linux ABI has beyond."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * 448),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KernelClock:
+    """What the kernel knows of its clock; chrony and systemd-timesyncd both keep it informed."""
+
+    synchronised: bool
+    offset_s: float
+    """What it is still being put right by."""
+    max_error_s: float
+    """It grows by half a millisecond a second, from each time that a time server answered."""
+
+
+def read_kernel_clock() -> KernelClock | None:
+    """Ask adjtimex(2). None where it does not answer."""
+    query = _Timex()  # modes = 0: read, change nothing
     try:
-        state = ctypes.CDLL(None).adjtimex(query)
+        state = ctypes.CDLL(None).adjtimex(ctypes.byref(query))
     except (OSError, AttributeError):
-        return False
-    return bool(0 <= state < _TIME_ERROR)
+        return None
+    if state < 0:
+        return None
+    offset_s = query.offset * (_NANO if query.status & _STA_NANO else _MICRO)
+    return KernelClock(state < _TIME_ERROR, offset_s, query.maxerror * _MICRO)
+
+
+def clock_is_synchronised(run: Path = Path("/run")) -> bool:
+    """Return whether the clock was set since boot. False where nobody tells.
+
+    adjtimex(2) knows, whatever program sets it. The service's sandbox forbids that, for the same call sets
+    the clock; there the mark counts that systemd-timesyncd leaves below `run` once it has set it.
+    """
+    clock = read_kernel_clock()
+    if clock is None:
+        return (run / TIMESYNCD_MARK).exists()
+    return clock.synchronised
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ BREAK_ENDS_EVERY_S = 2.0
 NOTICE_EVERY_S = 3.0
 FAULT_S = 0.2
 """On, and off: below three flashes a second, since it may stand on a desk for hours."""
+AIM_ASKS_S = 0.2
+"""Each flash and each pause between them; dark flashes while the camera is open."""
+AIM_ASKS_EVERY_S = 3.0
 IDENTIFY_S = 0.1
 IDENTIFY_MAX_S = 600.0
 COUNT_S = 0.25
@@ -79,6 +82,7 @@ def _flashes(*on_off_s: float) -> tuple[Step, ...]:
     return tuple(Step(place % 2 == 0, for_s) for place, for_s in enumerate(on_off_s))
 
 
+_ASKS = (*[AIM_ASKS_S] * 5, AIM_ASKS_EVERY_S - 5 * AIM_ASKS_S)
 PATTERNS = {
     Signal.OFF: Pattern((Step(lit=False, for_s=math.inf),)),
     Signal.WATCHING: Pattern((Step(lit=True, for_s=math.inf),)),
@@ -86,6 +90,8 @@ PATTERNS = {
     Signal.BREAK_ENDS: Pattern(_flashes(FLASH_S, FLASH_S, FLASH_S, BREAK_ENDS_EVERY_S - 3 * FLASH_S)),
     Signal.NOTICE: Pattern(_flashes(FLASH_S, NOTICE_EVERY_S - FLASH_S)),
     Signal.FAULT: Pattern(_flashes(FAULT_S, FAULT_S)),
+    Signal.AIM_ASKS: Pattern(_flashes(*_ASKS)),
+    Signal.WATCHING_AIM_ASKS: Pattern(tuple(Step(not step.lit, step.for_s) for step in _flashes(*_ASKS))),
 }
 
 

@@ -22,7 +22,7 @@ class Indicator(Protocol):
         """Show a signal from now on. The one that is shown already changes nothing.
 
         `Signal.WATCHING` ends whatever `identify` and `spell` began: on return the light is lit. The signals
-        of a break end it too: whoever takes one sees so at once.
+        of a break end it too: whoever takes one sees so at once; and so do those that ask for a press.
         """
         ...
 
@@ -33,7 +33,7 @@ class Indicator(Protocol):
     def identify(self, for_s: float) -> None:
         """Blink fast in the background for so long, then show the signal of then.
 
-        Not while `Signal.BREAK_ENDS` is shown.
+        Not while `Signal.BREAK_ENDS` is shown, or a signal that asks for a press.
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from edge.device.flashes import PATTERNS, Pattern, Playing, identifying, spelling
 from edge.errors import EdgeError
-from edge.policy.gate import Signal
+from edge.policy.gate import ASKING, LIT, Signal
 
 _log = logging.getLogger(__name__)
 
@@ -19,9 +19,11 @@ SETTLE_LOOKS = 6
 SETTLE_PAUSE_S = 0.005
 """After a change, a level that is not yet the wanted one is looked at again so often, with such pauses."""
 _END_S = 2.0
-_AT_ONCE = frozenset({Signal.WATCHING, Signal.BREAK, Signal.BREAK_ENDS})
+_AT_ONCE = frozenset({Signal.WATCHING, Signal.BREAK, Signal.BREAK_ENDS, *ASKING})
 """Signals that end what `identify` and `spell` began: the camera is about to open, or whoever pressed the
-button wants to know that they are on a break, and when it is about to end."""
+button wants to know that they are on a break, and when it is about to end; or a press is about to agree."""
+_NEVER_HIDDEN = frozenset({Signal.BREAK_ENDS, *ASKING})
+"""Signals that nobody hides from afar."""
 
 
 class PinLost(EdgeError):
@@ -119,7 +121,7 @@ class Light:
 
     def identify(self, for_s: float) -> None:
         """Blink fast in the background, then show the signal of then."""
-        if for_s > 0 and self._signal is not Signal.BREAK_ENDS:  # which nobody hides from afar
+        if for_s > 0 and self._signal not in _NEVER_HIDDEN:
             self._overlay(identifying(for_s))
 
     def spell(self, code: Sequence[int]) -> None:
@@ -195,7 +197,7 @@ class Light:
         self._put()
 
     def _put(self) -> None:
-        negative = self._overlaid and self._signal is Signal.WATCHING
+        negative = self._overlaid and self._signal in LIT
         lit = self._playing.lit is not negative
         if self._lost is not None or lit is self._lit:
             return

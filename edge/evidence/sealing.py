@@ -8,6 +8,9 @@ and its `info` is "DWS1", then the unit's id and the event's, in UTF-8, each beh
 big endian. So it opens for one key, one unit and one event, or not at all. It is not signed: who sent it is
 for the broker to say, and for the hash in the event.
 
+A sealed support bundle is built alike with "DWB1" in the place of "DWS1", and that alone is its `info`:
+neither opens as the other.
+
 cryptography is imported with the first picture: a unit whose policy names nobody never pays for it.
 """
 
@@ -29,23 +32,28 @@ if TYPE_CHECKING:
 SEALED_MEDIA_TYPE = "application/vnd.deskwatch.sealed"
 JPEG_MEDIA_TYPE = "image/jpeg"
 MAGIC = b"DWS1"
+BUNDLE_MAGIC = b"DWB1"
 TAG_BYTES = 16
 OVERHEAD_BYTES = len(MAGIC) + KID_BYTES + KEY_BYTES + TAG_BYTES
-"""By which a sealed picture is larger than the picture."""
+"""By which a sealed picture is larger than the picture, and a sealed bundle than the bundle."""
 
 _MAX_KEY_FILE_BYTES = 4_096
 
 
 class SealError(EdgeError):
-    """A picture cannot be sealed or opened: see which of its kinds it is."""
+    """A picture or a bundle cannot be sealed or opened: see which of its kinds it is."""
 
 
 class CannotSeal(SealError):
-    """The picture is not sealed, and must not leave: install cryptography as the wheel asks for it."""
+    """It is not sealed, and must not leave: install cryptography as the wheel asks for it."""
 
 
 class NotSealed(SealError):
     """These are not the bytes of a sealed picture: take them from the topic `thumb`, whole."""
+
+
+class NotABundle(SealError):
+    """These are not the bytes of a support bundle: take the file that `support-bundle` wrote, whole."""
 
 
 class UnknownRecipient(SealError):
@@ -115,30 +123,26 @@ def parcel(jpeg: bytes, recipient: Recipient | None, unit: str, event_id: str) -
 
 def seal(jpeg: bytes, recipient: Recipient, unit: str, event_id: str) -> bytes:
     """Return the picture, readable for `recipient` alone. Raises CannotSeal, whatever went wrong."""
-    try:
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey  # noqa: PLC0415
+    return MAGIC + _sealed(jpeg, recipient, _info(unit, event_id), f"{event_id}: wanted to seal a picture")
 
-        key = X25519PublicKey.from_public_bytes(recipient.raw)
-        sealed = _suite().encrypt(jpeg, key, _info(unit, event_id))
-    except Exception as error:  # an open picture in its place is the one thing that must not be
-        wanted = f"{event_id}: wanted to seal a picture to key {recipient.kid}"
-        raise CannotSeal(f"{wanted}, got: {error!r}") from error
-    return MAGIC + recipient.kid_bytes + sealed
+
+def seal_bundle(document: bytes, recipient: Recipient) -> bytes:
+    """Return a support bundle, readable for `recipient` alone. Raises CannotSeal, whatever went wrong."""
+    return BUNDLE_MAGIC + _sealed(document, recipient, BUNDLE_MAGIC, "wanted to seal a support bundle")
 
 
 def open_sealed(data: bytes, keys: Sequence[PrivateKey], unit: str, event_id: str) -> bytes:
     """Return the picture. Raises NotSealed, UnknownRecipient, Spoilt, and nothing else."""
-    kid = sealed_to(data)
-    key = next((key for key in keys if key.kid == kid), None)
-    if key is None:
-        raise UnknownRecipient(kid)
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+    return _opened(data, sealed_to(data), keys, _info(unit, event_id), f"event {event_id!r} of unit {unit!r}")
 
-    try:
-        return _suite().decrypt(data[len(MAGIC) + KID_BYTES :], key._key, _info(unit, event_id))  # noqa: SLF001
-    except (InvalidTag, ValueError, OverflowError) as error:
-        wanted = f"wanted what was sealed to key {kid} for event {event_id!r} of unit {unit!r}"
-        raise Spoilt(f"{wanted}, got something else, or less, of {len(data)} bytes") from error
+
+def open_bundle(data: bytes, keys: Sequence[PrivateKey]) -> bytes:
+    """Return what is in a support bundle. Raises NotABundle, UnknownRecipient, Spoilt, and nothing else."""
+    if not data.startswith(BUNDLE_MAGIC):
+        raise NotABundle(f"wanted a support bundle, beginning with {BUNDLE_MAGIC!r}, got {data[:8]!r}")
+    if len(data) < OVERHEAD_BYTES:
+        raise NotABundle(f"wanted a support bundle of at least {OVERHEAD_BYTES} bytes, got {len(data)}")
+    return _opened(data, _kid(data), keys, BUNDLE_MAGIC, "a support bundle")
 
 
 def sealed_to(data: bytes) -> str:
@@ -147,7 +151,7 @@ def sealed_to(data: bytes) -> str:
         raise NotSealed(f"wanted a sealed picture, beginning with {MAGIC!r}, got {data[:8]!r}")
     if len(data) < OVERHEAD_BYTES:
         raise NotSealed(f"wanted a sealed picture of at least {OVERHEAD_BYTES} bytes, got {len(data)}")
-    return base64url(data[len(MAGIC) : len(MAGIC) + KID_BYTES])
+    return _kid(data)
 
 
 def is_sealed(data: bytes) -> bool:
@@ -185,6 +189,64 @@ def read_private_key(path: Path, passphrase: str | None = None) -> PrivateKey:
     if not isinstance(key, X25519PrivateKey):
         raise SealKeyUnusable(f"{path}: wanted an X25519 private key, got another kind: {type(key).__name__}")
     return _private(key)
+
+
+def read_recipient(path: Path) -> Recipient:
+    """Return the public key in a PEM file, of what is to be sealed to it. Raises SealKeyUnusable."""
+    try:
+        pem = read_bounded(path, _MAX_KEY_FILE_BYTES)
+    except OSError as error:
+        raise SealKeyUnusable(f"{path}: wanted a readable key file, got: {error.strerror}") from error
+    return parse_recipient(pem, str(path))
+
+
+def parse_recipient(pem: bytes, where: str) -> Recipient:
+    """Return the public key in a PEM. Raises SealKeyUnusable, which says `where` it was."""
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
+
+    wanted = f"{where}: wanted an X25519 public key in PEM"
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SealKeyUnusable(f"{wanted}, got something else") from error
+    if not isinstance(key, X25519PublicKey):
+        raise SealKeyUnusable(f"{wanted}, got another kind: {type(key).__name__}")
+    try:
+        return Recipient(key.public_bytes_raw())
+    except ValueError as error:  # a point that would seal to everybody
+        raise SealKeyUnusable(f"{where}: {error}") from error
+
+
+def _sealed(data: bytes, recipient: Recipient, info: bytes, wanted: str) -> bytes:
+    """Return the key's thumbprint and what is sealed to it. Raises CannotSeal, whatever went wrong."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey  # noqa: PLC0415
+
+        key = X25519PublicKey.from_public_bytes(recipient.raw)
+        sealed = _suite().encrypt(data, key, info)
+    except Exception as error:  # what is open in its place is the one thing that must not be
+        raise CannotSeal(f"{wanted} to key {recipient.kid}, got: {error!r}") from error
+    return recipient.kid_bytes + sealed
+
+
+def _opened(data: bytes, kid: str, keys: Sequence[PrivateKey], info: bytes, what: str) -> bytes:
+    """Return what is behind magic and thumbprint. Raises UnknownRecipient, Spoilt."""
+    key = next((key for key in keys if key.kid == kid), None)
+    if key is None:
+        raise UnknownRecipient(kid)
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+
+    try:
+        return _suite().decrypt(data[len(MAGIC) + KID_BYTES :], key._key, info)  # noqa: SLF001
+    except (InvalidTag, ValueError, OverflowError) as error:
+        wanted = f"wanted what was sealed to key {kid} for {what}"
+        raise Spoilt(f"{wanted}, got something else, or less, of {len(data)} bytes") from error
+
+
+def _kid(data: bytes) -> str:
+    return base64url(data[len(MAGIC) : len(MAGIC) + KID_BYTES])
 
 
 def _private(key: "X25519PrivateKey") -> PrivateKey:

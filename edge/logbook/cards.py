@@ -16,13 +16,17 @@ from edge.logbook.moments import Kind, Moment, Picture
 from edge.logbook.survey import Survey, Verdict
 from edge.policy.document import Policy
 from edge.story import printable
-from edge.worklog.entries import Command, Entry, Head, PictureRef, PolicyTook, Sent
+from edge.support.bundle import MAX_BYTES
+from edge.support.noted import NOTED
+from edge.worklog.entries import Command, Entry, Head, Here, PictureRef, PolicyTook, Sent
 
 PICTURES_MAX = 300
 PICTURES_MAX_BYTES = 12 << 20
 TEXT_MAX_CHARS = 6 << 20
 """Days that do not fit any more are left out, the oldest first; so is the end of a day that is larger."""
 PAYLOAD_MAX_CHARS = 8_000
+BUNDLE_MAX_CHARS = 2 * MAX_BYTES
+"""A support bundle is shown whole, indented too: it is the worker's right to read it."""
 ENTRIES_MAX = 8
 """Entries that are shown of one thing: it has two or three."""
 FOLD = 4
@@ -212,10 +216,13 @@ def _entry(entry: Entry) -> str:
             said = f"cmd/{command.name}\n{_indented(payload)}"
         case PolicyTook(document=document) as took:
             said = f"SHA-256 {took.sha256}\n{_indented(document)}"
+        case Here(what=what, text=text) if what == NOTED:
+            said = f"{what}\n{_indented(text)}"
         case _:
             said = _indented(msgspec.json.encode(entry.note).decode())
-    if len(said) > PAYLOAD_MAX_CHARS:
-        said = f"{said[:PAYLOAD_MAX_CHARS]}\n… and {len(said) - PAYLOAD_MAX_CHARS:,} characters more"
+    most = BUNDLE_MAX_CHARS if isinstance(entry.note, Here) else PAYLOAD_MAX_CHARS
+    if len(said) > most:
+        said = f"{said[:most]}\n… and {len(said) - most:,} characters more"
     shown = "\n".join(safe(line) for line in said.split("\n"))
     return f"<p>Entry {entry.seq}, written {safe(entry.at)}</p><pre>{shown}</pre>"
 

@@ -17,7 +17,7 @@ from edge.logbook.days import days_of
 from edge.logbook.gathering import Line, Part
 from edge.logbook.page import render
 from edge.logbook.survey import Survey, Verdict, server_words, survey, verdict
-from edge.output import complain, put, write_file
+from edge.output import complain, for_whom, put, write_file
 from edge.worklog.entries import Began, Entry, Head, Pruned, encode
 from edge.worklog.reading import Verified, picture_bytes, read, read_whole, set_aside, verify
 
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _json(folder, about, verified)
     if arguments.html is not None:
         page = _page(config, folder, about, said, verified.head, now_at).encode()
-        write_file(arguments.html, page, mode=_PRIVATE, owner=_owner())
+        write_file(arguments.html, page, mode=_PRIVATE, owner=for_whom())
         size = figures.size(len(page))
         put(f"{arguments.html}: written, for your eyes only ({size}). Open it in a browser.")
     elif not (arguments.verify or digits):
@@ -223,14 +223,6 @@ def _told(entry: Entry, digits: str, verified: Verified) -> str | None:
         return None
     unchanged = "" if verified.problem else ": all that is left up to there is as it was then"
     return f"That is the fingerprint of entry {entry.seq}{unchanged}."
-
-
-def _owner() -> tuple[int, int] | None:
-    """Return for whom sudo runs this: the page is theirs, or they could not open it."""
-    user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if os.geteuid() == 0 and user.isdecimal() and group.isdecimal():
-        return int(user), int(group)
-    return None
 
 
 def _coloured() -> bool:

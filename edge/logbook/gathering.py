@@ -20,6 +20,7 @@ from edge.uplink.messages import (
     ClosedEvent,
     Event,
     GapEvent,
+    Health,
     OpenedEvent,
     State,
 )
@@ -171,6 +172,10 @@ class _Gathered:
                 self._new(entry, at, Kind.RULES if grave else Kind.TOLD, title, facts).grave = grave
             case Reported():
                 self._told(entry, at, "")
+            case Health() as said:
+                title = self._news.health(at.astimezone(self._zone).date())
+                self._told(entry, at, title)
+                self.moments[-1].facts.extend(words.fares(said))
             case Reply() as reply:
                 facts = [words.answered(reply, self._zone), *refusals.exactly(reply.error)]
                 if self._add(f"command {reply.id}", entry, facts) is None:

@@ -1,5 +1,7 @@
 """What the unit tells of itself, as far as it is new: most of it says again what was said before."""
 
+import datetime as dt
+
 from edge.logbook import findings, words
 from edge.uplink.messages import AlarmCode, Capture, State
 from edge.uplink.twin_messages import Reported
@@ -16,6 +18,10 @@ ALARMS = {
     AlarmCode.CAMERA_HELD: "the camera is closed, but its driver may hold it still",
     AlarmCode.NO_BUTTON: "it has no break button, or cannot read it",
     AlarmCode.LOG_UNWRITABLE: "this log could not be written",
+    AlarmCode.POWER: "its power supply is too weak",
+    AlarmCode.TOO_HOT: "it is too hot",
+    AlarmCode.CERTIFICATE_EXPIRES: "its certificate needs renewal",
+    AlarmCode.CERTIFICATE_REFUSED: "the other end does not take its new certificate",
 }
 
 
@@ -31,6 +37,7 @@ class News:
         self._session: int | None = None
         self._alarms: frozenset[AlarmCode] = frozenset()
         self._reported = self._rules = ""
+        self._health: dt.date | None = None
 
     def camera(self, capture: Capture, reason: str) -> str:
         """Take what the camera began to do."""
@@ -42,6 +49,11 @@ class News:
         if capture is Capture.STARTING:
             self._session = None  # the number of the next one is no news
         return f"{_capital(text)} ({findings.reason(reason)})" if now[1] else _capital(text)
+
+    def health(self, day: dt.date) -> str:
+        """Take how the unit fares, which it tells each hour: the first of a day is worth a line."""
+        first, self._health = day != self._health, day
+        return words.HEALTH if first else ""
 
     def state(self, said: State) -> str:
         """Take a state that was sent. Of alarms only their coming and going is new, no number in them."""

@@ -200,7 +200,8 @@ def _told(log: Log, told: Sequence[Moment]) -> str:
     )
     more = f"<li>and {len(new) - TOLD_MAX:,} more</li>" if len(new) > TOLD_MAX else ""
     if again := len(told) - len(new):
-        more += f"<li>{figures.number(again, 'time')} it said only what it had said before</li>"
+        times = figures.number(again, "time")
+        more += f"<li>{times} it said only what it had said before, or how it fares</li>"
     label = f"{figures.number(len(told), 'note')} of the unit about itself"
     return f'<details class="told"><summary>{label}</summary><ul>{rows}{more}</ul></details>'
 

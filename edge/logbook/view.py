@@ -96,7 +96,7 @@ def lines_of(
         count = figures.number(nothing_new, "entry says", "entries say")
         yield ""
         where = " With --json, all stand there word for word." if current else ""
-        yield f"Left out: {count} only what was said before.{where}"
+        yield f"Left out: {count} only what was said before, or how the unit fares.{where}"
 
 
 def _told(lines: Iterable[Line], zone: dt.tzinfo) -> Iterator[_Line]:

@@ -10,6 +10,9 @@ from edge.logbook import figures, findings, refusals
 from edge.policy.breaks import BreakBy
 from edge.policy.judge import Ended
 from edge.story import printable
+from edge.support.bundle import Bundle
+from edge.support.noted import NOTED, Noted, told
+from edge.support.noted import read as read_note
 from edge.uplink.command_messages import (
     BreakResult,
     DiagnoseResult,
@@ -20,7 +23,17 @@ from edge.uplink.command_messages import (
     SpotCheckResult,
     decode_reply,
 )
-from edge.uplink.messages import Capture, Event, Lost, OpenedEvent, State, decode_event, decode_state
+from edge.uplink.messages import (
+    Capture,
+    Event,
+    Health,
+    Lost,
+    OpenedEvent,
+    State,
+    decode_event,
+    decode_health,
+    decode_state,
+)
 from edge.uplink.twin_messages import Phase, Reported, decode_reported
 from edge.uplink.wire import InvalidMessage
 from edge.worklog.entries import Here, Sent
@@ -28,11 +41,18 @@ from edge.worklog.entries import Here, Sent
 CAMERA = "camera"
 """`what` of a note that tells what the camera began to do: its text is a `Capture`, or `Capture: reason`."""
 NOTICE_ACCEPTED = "notice accepted"
+AIMS = (
+    "somebody asked to line up the camera",
+    "you agreed, at the button, that the camera is lined up",
+    "the lining up of the camera ended",
+)
+"""`what` of notes on an aim; their text is the unit's own, and nobody's words."""
 _ACCEPTED = re.compile(r"(?:version (\S+), )?(?:by ([a-z]+)|(at the [a-z' ]+))")
-Message = Event | State | Reply | Reported
+Message = Event | State | Reply | Reported | Health
 _DECODERS: dict[str, Callable[[bytes], Message]] = {
     "event": decode_event,
     "state": decode_state,
+    "health": decode_health,
     "config/reported": decode_reported,
 }
 
@@ -62,6 +82,7 @@ MODES = {
 CAPTURES = {
     Capture.STARTING: (Mode.CLOSED, "the unit was starting"),
     Capture.WATCHING: (Mode.WATCHING, "the camera was open"),
+    Capture.AIMING: (Mode.WATCHING, "the camera was open to be lined up, as you agreed at the button"),
     Capture.BETWEEN_CHECKS: (Mode.BETWEEN, "between two spot checks"),
     Capture.OFF_SHIFT: (Mode.CLOSED, "outside your shift"),
     Capture.BREAK: (Mode.BREAK, "you were on a break"),
@@ -152,7 +173,21 @@ def here(what: str, text: str) -> str:
         version, by, where = found.groups()
         where = where or (_BY[BreakBy(by)] if by in set(BreakBy) else f"by {by}")
         return f"Version {version} of it, {where}" if version else where[:1].upper() + where[1:]
+    if what in AIMS:
+        return findings.reason(text[:1].upper() + text[1:])
+    if what == NOTED and (noted := read_note(text)) is not None:
+        return bundle(*noted)
     return f"“{findings.reason(text)}”"
+
+
+def bundle(noted: Noted, made: Bundle | None) -> str:
+    """Return what is in a support bundle, and who can open it."""
+    size, key = figures.size(noted.bytes), figures.fingerprint(noted.recipient)
+    held = "; ".join(told(made)) if made is not None else "what another version of the firmware put there"
+    return (
+        f"Somebody at the unit made it, for support: a file of {size} that only who holds the key {key} …"
+        f" can open. In it: {held}. All of it stands in this entry, word for word"
+    )
 
 
 def seen(event: OpenedEvent) -> str:
@@ -240,6 +275,24 @@ def answered(reply: Reply, zone: dt.tzinfo) -> str:
         case _:
             assert_never(reply.result)
     return f"It answered: {said}"
+
+
+HEALTH = (
+    "The unit told how it fares, as it does each minute while it is connected: one of an hour stands here"
+)
+
+
+def fares(said: Health) -> list[str]:
+    """Return what the unit told of its own health, for the curious: nothing of it is about a person."""
+    frames, looks = figures.number(said.frames, "frame"), figures.number(said.inferences, "look")
+    told = [f"{frames} and {looks} since its start"]
+    if said.temperature_c is not None:
+        told.append(f"its processor has {said.temperature_c:.0f} °C")
+    if said.disk_free_bytes is not None:
+        told.append(f"{figures.size(said.disk_free_bytes)} free on its disk")
+    if said.spool_events is not None:
+        told.append(f"{figures.number(said.spool_events, 'report')} waiting to be sent")
+    return told
 
 
 def reported(said: Reported) -> str:

@@ -33,6 +33,19 @@ MARGIN_S = 60.0
 """So much longer a command is valid than it is waited for: clocks differ."""
 
 
+YES_OR_NO = frozenset(
+    {
+        "button.fitted",
+        "camera.open",
+        "clock.synchronised",
+        "led.fitted",
+        "link.connected",
+        "power.under_voltage",
+    }
+)
+"""Facts that are 1 or 0 on the wire."""
+
+
 class WrongOption(EdgeError):
     """This command has no such option, or not with this value: do what the message says, or leave it out."""
 
@@ -116,13 +129,22 @@ def told(result: Result | None) -> list[str]:
         case ResumeResult():
             return [f"the break is over, after {result.lasted_s:.0f} s"]
         case DiagnoseResult():
-            width = max(map(len, result.facts), default=0)
-            return [f"{name:<{width}}  {_shown(value)}" for name, value in sorted(result.facts.items())]
+            return facts_told(result)
         case IdentifyResult():
             return [f"blinks for {result.for_s:g} s"]
         case _:
             return ["done"]
 
 
-def _shown(value: str | float | None) -> str:
-    return "none" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+def facts_told(result: DiagnoseResult) -> list[str]:
+    """Return what a unit says of itself, by name."""
+    width = max(map(len, result.facts), default=0)
+    return [f"{name:<{width}}  {_shown(name, value)}" for name, value in sorted(result.facts.items())]
+
+
+def _shown(name: str, value: str | float | None) -> str:
+    if value is None:
+        return "none"
+    if name in YES_OR_NO and value in {0.0, 1.0}:
+        return "yes" if value else "no"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

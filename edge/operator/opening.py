@@ -84,7 +84,7 @@ def told(out: Path, key: PrivateKey, *, encrypted: bool) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     """Open what was named; return the exit code. Raises EdgeError where that cannot be begun."""
     _check(arguments)
-    keys = [_read(path, arguments.passphrase_file) for path in arguments.key]
+    keys = [read_key(path, arguments.passphrase_file) for path in arguments.key]
     tally = Tally()
     if arguments.store is None:
         _open_file(arguments, keys, tally)
@@ -179,7 +179,7 @@ def _check(arguments: argparse.Namespace) -> None:
             checked_id(f"--{what}", getattr(arguments, what))
 
 
-def _read(path: Path, passphrase_file: Path | None) -> PrivateKey:
+def read_key(path: Path, passphrase_file: Path | None) -> PrivateKey:
     """Return a key; its passphrase is asked for where it has one and no file tells it."""
     if not is_encrypted(path):
         return read_private_key(path)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import shutil
 import sys
 import time
 from collections import Counter
@@ -12,10 +13,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edge import check_report
+from edge.operator.commanding import facts_told
 from edge.operator.push import Outcome, Progress, verdict
 from edge.operator.watching import Line, Tone
 from edge.output import put
 from edge.story import printable
+from edge.uplink.command_messages import DiagnoseResult
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -82,6 +86,16 @@ def summary(progress: Mapping[str, Progress]) -> str:
     offline = sum(one.offline and not one.final for one in progress.values())
     said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
     return f"{said or 'none'}{f' ({offline} offline)' if offline else ''}"
+
+
+def diagnosis_lines(unit: str, result: DiagnoseResult) -> Iterator[str]:
+    """Give what a unit found of itself, the worst first with what to do, then what it says of itself."""
+    width = shutil.get_terminal_size((80, 24)).columns
+    yield printable(f"Unit {unit}")
+    yield from check_report.lines_of(result.checks, width, colour=coloured(), sort=True)
+    yield ""
+    yield "What it says of itself:"
+    yield from (printable(f"  {line}") for line in facts_told(result))
 
 
 @dataclass(slots=True)

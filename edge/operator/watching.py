@@ -5,10 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from edge.device.system import Throttled, size_text
 from edge.operator.addresses import filter_of, unit_of
 from edge.operator.presence import later
 from edge.story import told
-from edge.uplink.messages import Alarm, OpenedEvent, State, decode_event, decode_state
+from edge.uplink.messages import (
+    Alarm,
+    Health,
+    OpenedEvent,
+    State,
+    decode_event,
+    decode_health,
+    decode_state,
+)
 from edge.uplink.signals import Received
 from edge.uplink.twin_messages import Phase, Reported, decode_reported
 from edge.uplink.wire import InvalidMessage, Wire
@@ -43,9 +52,10 @@ class Line:
     """For programs. None for what could not be read."""
 
 
-def filters(tenant: str, unit: str) -> list[str]:
-    """Return what to listen to; `unit` may be `addresses.ANY`."""
-    return [filter_of(tenant, unit, *levels) for levels in (("state",), ("config", "reported"), ("event",))]
+def filters(tenant: str, unit: str, *, health: bool = False) -> list[str]:
+    """Return what to listen to; `unit` may be `addresses.ANY`. `health` is a line a minute of each unit."""
+    topics = (("state",), ("config", "reported"), ("event",), *((("health",),) if health else ()))
+    return [filter_of(tenant, unit, *levels) for levels in topics]
 
 
 @dataclass(slots=True)
@@ -73,6 +83,10 @@ class Fleet:
                 yield from self._state(unit, decode_state(payload))
             case "reported":
                 yield from self._report(unit, decode_reported(payload))
+            case "health":
+                health = decode_health(payload)
+                well = not (health.under_voltage or (health.throttled or 0) & 0xF or health.dead_letters)
+                yield Line(unit, health.at, _fares(health), Tone.DIM if well else Tone.NOTICE, kind, health)
             case "event":
                 event = decode_event(payload)
                 tone = Tone.NOTICE if isinstance(event, OpenedEvent) else Tone.PLAIN
@@ -110,6 +124,19 @@ def _said(state: State) -> str:
     link = f"session {state.session}.{state.connection}"
     return (
         f"{'online' if state.online else 'offline':<7} {words}, {policy}, firmware {state.firmware}, {link}"
+    )
+
+
+def _fares(health: Health) -> str:
+    """Return a health in a line: heat, supply, what waits, the clock, the pace."""
+    heat = "? °C" if health.temperature_c is None else f"{health.temperature_c:.0f} °C"
+    bad = Throttled(health.throttled or 0).now
+    waiting = "spool ?" if health.spool_events is None else f"spool {health.spool_events}"
+    pace = "" if health.inference_p95_s is None else f", p95 {health.inference_p95_s * 1000:.0f} ms"
+    disk = "" if health.disk_free_bytes is None else f", {size_text(health.disk_free_bytes)} free"
+    return (
+        f"health  {', '.join((heat, *bad))}, {waiting}, clock {health.clock}{disk}{pace},"
+        f" up {health.up_s / 3600:.1f} h"
     )
 
 

@@ -302,6 +302,12 @@ def parse_policy(document: bytes) -> Policy:
     return policy
 
 
+def shortest_hold_s(policy: Policy) -> float | None:
+    """Return the shortest hold of a rule on what the model finds; None: there is no such rule."""
+    looked_for = [rule.hold_s for rule in policy.rules if isinstance(rule, ObjectRule | PeopleRule)]
+    return min(looked_for, default=None)
+
+
 def read_policy(path: Path) -> Policy:
     """Return the policy in the file at `path`. Raises PolicyError that names the file."""
     try:

@@ -27,6 +27,26 @@ class Signal(enum.StrEnum):
     """One short flash now and then: the notice waits to be accepted."""
     FAULT = "fault"
     """Fast blink: the camera is closed for a reason that somebody should see to."""
+    AIM_ASKS = "aim-asks"
+    """Three short flashes, again and again: somebody asks to line the camera up, and a press agrees."""
+    WATCHING_AIM_ASKS = "watching-aim-asks"
+    """The same while the camera is open: three short dark flashes in a steady light."""
+
+
+LIT = frozenset({Signal.WATCHING, Signal.WATCHING_AIM_ASKS})
+"""Signals of an open camera."""
+ASKING = frozenset({Signal.AIM_ASKS, Signal.WATCHING_AIM_ASKS})
+"""Signals that ask the worker for a press of the button."""
+
+
+class Aim(enum.Enum):
+    """Whether somebody at the unit lines the camera up; `edge/aim.py` has how it comes to that."""
+
+    NONE = "none"
+    ASKED = "asked"
+    """The worker is asked, and has not answered."""
+    GRANTED = "granted"
+    """The worker agreed: the camera may be open between spot checks too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +67,7 @@ class Conditions:
     """Whether the unit runs in safe mode: it kept failing, and looks at nothing until it runs again."""
     fault: bool = False
     """Whether the camera failed, and rests until it is tried again."""
+    aim: Aim = Aim.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +86,9 @@ class Lit:
 @dataclass(frozen=True, slots=True)
 class Open:
     """The camera is open, under a light that is on."""
+
+    asks: bool = False
+    """Whether that light asks as well."""
 
 
 GateState = Closed | Lit | Open
@@ -90,6 +114,7 @@ _SIGNALS = {
     Off.BREAK: Signal.BREAK,
 }
 """By what keeps the camera closed; for all else the light is off."""
+_LOOKS = {False: Signal.WATCHING, True: Signal.WATCHING_AIM_ASKS}
 
 
 def forbidden(conditions: Conditions) -> Off | None:
@@ -106,7 +131,8 @@ def forbidden(conditions: Conditions) -> Off | None:
         return Off.REPAIR
     if not conditions.accepted:
         return Off.NOTICE
-    if conditions.scheduled is not None:
+    aims = conditions.scheduled is Off.BETWEEN_CHECKS and conditions.aim is Aim.GRANTED
+    if conditions.scheduled is not None and not aims:
         return conditions.scheduled
     return Off.LED if conditions.led is not None else None
 
@@ -125,13 +151,16 @@ def step(state: GateState, conditions: Conditions) -> tuple[GateState, tuple[Act
             return Lit(), (Signal.WATCHING,)
         case Lit():
             return Open(), (Act.OPEN,)
-        case Open():
-            return state, ()
+        case Open(asks=asks):
+            asked = conditions.aim is Aim.ASKED
+            return Open(asked), () if asked is asks else (_LOOKS[asked],)
         case _:
             assert_never(state)
 
 
 def _signal(why: Off | None, conditions: Conditions) -> Signal:
+    if conditions.aim is Aim.ASKED and why in (None, Off.BETWEEN_CHECKS):
+        return Signal.AIM_ASKS
     if why is None:
         return Signal.FAULT
     left_s = conditions.break_left_s

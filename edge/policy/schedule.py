@@ -120,7 +120,7 @@ def _spot(
         case Burst(until_s, limit_s) if now_s < until_s or (undecided and now_s < limit_s):
             return state, Look(None, end_at)
         case Waiting(until_s) if now_s < until_s and not asked:
-            return state, _off(Off.BETWEEN_CHECKS, now_at, until_s - now_s)
+            return state, _between(now_at, until_s - now_s, end_at)
         case _ if asked or isinstance(state, Waiting):
             longest_s = max(LOST_SIGHT_S, *(max(rule.hold_s, rule.release_s) for rule in policy.rules))
             burst_s = min(watch.burst_s, ASKED_BURST_S) if asked else watch.burst_s
@@ -128,7 +128,13 @@ def _spot(
             return burst, Look(None, end_at)
         case _:  # off before, or a check that is over
             wait_s = -watch.mean_interval_s * math.log1p(-chance)
-            return Waiting(now_s + wait_s), _off(Off.BETWEEN_CHECKS, now_at, wait_s)
+            return Waiting(now_s + wait_s), _between(now_at, wait_s, end_at)
+
+
+def _between(now_at: dt.datetime, wait_s: float, end_at: dt.datetime) -> Look:
+    """Return that it is off until the next check, or until the shift ends: an aim may look until then."""
+    look = _off(Off.BETWEEN_CHECKS, now_at, wait_s)
+    return Look(look.off, min(look.until_at, end_at))
 
 
 def _off(why: Off, now_at: dt.datetime, wait_s: float) -> Look:

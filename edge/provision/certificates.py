@@ -189,3 +189,25 @@ def _der(key: object) -> bytes:
 
 def _common_names(name: x509.Name) -> tuple[str, ...]:
     return tuple(str(one.value) for one in name.get_attributes_for_oid(NameOID.COMMON_NAME))
+
+
+def key_fits(certificate: Path, key: Path) -> bool:
+    """Return whether a key, of whatever kind, is the certificate's. Raises KeyDamaged, OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        # A passphrase, so that nobody is asked for one.
+        context.load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return False
+        raise KeyDamaged(f"{key}: wanted a private key in PEM without a passphrase, got: {error}") from error
+    return True
+
+
+def dates_of(pem: bytes, where: str) -> list[tuple[dt.datetime, dt.datetime]]:
+    """Return from when until when each certificate in `pem` is valid. Raises CertificateRefused."""
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise CertificateRefused(f"{where}: wanted certificates in PEM, got: {error}") from error
+    return [(one.not_valid_before_utc, one.not_valid_after_utc) for one in found]

@@ -38,7 +38,8 @@ from edge.provision.folder import PART, Owner, make_folder, new_part, part_name,
 
 KEY, CERTIFICATE, REQUEST, CA = "unit.key", "unit.pem", "unit.csr", "ca.pem"
 AWAITED = "awaited"
-_CURRENT, _PREVIOUS, _PENDING, _PAIRS = "current", "previous", "pending", "pairs"
+PREVIOUS = "previous"
+_CURRENT, _PENDING, _PAIRS = "current", "pending", "pairs"
 _KEY_MODE, _PUBLIC_MODE = 0o600, 0o644
 
 
@@ -111,12 +112,12 @@ class Identity:
         Raises NothingBefore, IdentityUnwritable.
         """
         try:
-            before = (self.folder / _PREVIOUS).readlink()
-            pem = read_bounded(self.folder / _PREVIOUS / CERTIFICATE, MAX_PEM_BYTES)
+            before = (self.folder / PREVIOUS).readlink()
+            pem = read_bounded(self.folder / PREVIOUS / CERTIFICATE, MAX_PEM_BYTES)
         except OSError as error:
-            raise NothingBefore(f"{self.folder / _PREVIOUS}: wanted a pair, got: {error.strerror}") from error
-        certificate = read_certificate(pem, str(self.folder / _PREVIOUS / CERTIFICATE))
-        check_certificate(certificate, self.unit, now_at, str(self.folder / _PREVIOUS / CERTIFICATE))
+            raise NothingBefore(f"{self.folder / PREVIOUS}: wanted a pair, got: {error.strerror}") from error
+        certificate = read_certificate(pem, str(self.folder / PREVIOUS / CERTIFICATE))
+        check_certificate(certificate, self.unit, now_at, str(self.folder / PREVIOUS / CERTIFICATE))
         with writing(self.folder):
             self._put_in_force(before.name)
         return certificate
@@ -214,7 +215,7 @@ class Identity:
         for file in (KEY, CERTIFICATE):
             turn(self.folder / file, f"{_CURRENT}/{file}")
         with suppress(FileNotFoundError):
-            turn(self.folder / _PREVIOUS, str(current.readlink()))
+            turn(self.folder / PREVIOUS, str(current.readlink()))
         turn(current, f"{_PAIRS}/{name}")
 
     def _tidy(self, key: bytes) -> None:
@@ -241,6 +242,6 @@ class Identity:
             erase_tree(left)
 
     def _links(self) -> Iterator[Path]:
-        for name in (_CURRENT, _PREVIOUS):
+        for name in (_CURRENT, PREVIOUS):
             if (link := self.folder / name).is_symlink():
                 yield link

@@ -20,6 +20,7 @@ from edge.border import locate, read_bounded
 from edge.config import Config, Name, read_config
 from edge.erasing import erase_file
 from edge.errors import EdgeError
+from edge.evidence.sealing import SealKeyUnusable, parse_recipient
 from edge.output import OutputUnwritable
 from edge.provision.certificates import are_certificates, is_public_key
 from edge.provision.folder import replace
@@ -117,20 +118,35 @@ class OperatorTable(_Table, frozen=True, kw_only=True):
             raise ValueError(f"key_pem: wanted a public key in PEM, got {len(self.key_pem)} other characters")
 
 
+class SupportTable(_Table, frozen=True, kw_only=True):
+    """`[support]`."""
+
+    key_pem: str
+    """Public: who can open a support bundle."""
+
+    def __post_init__(self) -> None:
+        try:
+            parse_recipient(self.key_pem.encode(), "key_pem")
+        except SealKeyUnusable as error:
+            raise ValueError(str(error)) from error
+
+
 class Site(_Table, frozen=True, kw_only=True):
     """The whole file."""
 
     unit: UnitTable | None = None
     broker: BrokerTable | None = None
     operator: OperatorTable | None = None
+    support: SupportTable | None = None
     wifi: WifiTable | None = None
 
     def __post_init__(self) -> None:
         if (self.unit is None) != (self.broker is None):
             there, missing = ("broker", "unit") if self.unit is None else ("unit", "broker")
             raise ValueError(f"{missing}: wanted [{missing}] beside [{there}], got none")
-        if self.operator is not None and self.unit is None:
-            raise ValueError("unit: wanted [unit] and [broker] beside [operator], got none")
+        for name in ("operator", "support"):
+            if getattr(self, name) is not None and self.unit is None:
+                raise ValueError(f"unit: wanted [unit] and [broker] beside [{name}], got none")
         if self.unit is None and self.wifi is None:
             raise ValueError("unit: wanted [unit] and [broker], or [wifi], got neither")
 
@@ -140,7 +156,7 @@ class Places:
     """Where an import writes."""
 
     config: Path
-    """unit.toml; beside it lie the CA, the operator's key and the first policy."""
+    """unit.toml; beside it lie the CA, the keys of operator and support, and the first policy."""
     identity: Identity
     wifi: Path
 
@@ -231,6 +247,8 @@ def _files(site: Site, places: Places) -> Iterator[_File]:
         yield _File(places.config.with_name("ca.pem"), site.broker.ca_pem)
     if site.operator is not None:
         yield _File(places.config.with_name("operator.pub"), site.operator.key_pem)
+    if site.support is not None:
+        yield _File(places.config.with_name("support.pub"), site.support.key_pem)
     yield _File(places.config.with_name("policy.json"), _shipped("policy.json"))
     yield _File(places.config, _settings(site, site.unit, site.broker, places))
 
@@ -238,26 +256,29 @@ def _files(site: Site, places: Places) -> Iterator[_File]:
 def _settings(site: Site, unit: UnitTable, broker: BrokerTable, places: Places) -> str:
     """Return unit.toml: the one that ships, comments and all, with this site's values in it."""
     beside = places.config.with_name
-    values: dict[str, object] = {
-        "tenant": unit.tenant,
-        "id": unit.id,
-        "host": broker.host,
-        "port": broker.port,
-        "protocol": broker.protocol,
-        "certificate_file": str(places.identity.folder / CERTIFICATE),
-        "key_file": str(places.identity.folder / KEY),
-        "policy": str(beside("policy.json")),
+    values: dict[tuple[str, str], object] = {
+        ("unit", "tenant"): unit.tenant,
+        ("unit", "id"): unit.id,
+        ("broker", "host"): broker.host,
+        ("broker", "port"): broker.port,
+        ("broker", "protocol"): broker.protocol,
+        ("broker", "certificate_file"): str(places.identity.folder / CERTIFICATE),
+        ("broker", "key_file"): str(places.identity.folder / KEY),
+        ("paths", "policy"): str(beside("policy.json")),
     }
     if broker.ca_pem is not None:
-        values["ca_file"] = str(beside("ca.pem"))
+        values["broker", "ca_file"] = str(beside("ca.pem"))
     if site.operator is not None:
-        values["trusted_keys"] = [str(beside("operator.pub"))]
+        values["twin", "trusted_keys"] = [str(beside("operator.pub"))]
+    if site.support is not None:
+        values["support", "key_file"] = str(beside("support.pub"))
     text = _shipped("unit.toml")
-    for key, value in values.items():
+    for (table, key), value in values.items():
         # JSON's strings, numbers and lists of strings are TOML's too.
         line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
-        before, after = re.split(rf"^(?:# )?{key} = .*$", text, flags=re.MULTILINE)  # there is one such line
-        text = before + line + after
+        above, below = text.split(f"[{table}]\n")
+        before, after = re.split(rf"^(?:# )?{key} = .*$", below, maxsplit=1, flags=re.MULTILINE)
+        text = f"{above}[{table}]\n{before}{line}{after}"
     return text
 
 

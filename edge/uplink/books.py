@@ -3,10 +3,12 @@
 import datetime as dt
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from edge.uplink import schema
-from edge.uplink.database import Connection, count, number, one
-from edge.uplink.gaps import Gone
-from edge.uplink.records import Record
+from edge.uplink.database import Connection, count, counter, number, one
+from edge.uplink.gaps import Gone, waiting
+from edge.uplink.records import Depth, Kind, Losses, Record
 
 MAX_TRIES = 3
 """How often a dead letter is put back into the queue. One that accounts for others has no such bound."""
@@ -20,6 +22,40 @@ _SHIFT = f"UPDATE outbound SET unsettled = 0, expires_at = expires_at + ? {_OF_R
 _AGES_KEPT = 128
 _AGES_A_LIFE = 64
 """An event's age is known to this part of what it may reach."""
+
+
+def depth(db: Connection) -> Depth:
+    """Return how much waits."""
+    of = {(kind, bool(alive)): held for kind, alive, held in db.execute(schema.DEPTH).fetchall()}
+    events = of.get((Kind.EVENT, True), 0) + of.get((Kind.GAP, True), 0)
+    refused = sum(held for (_, alive), held in of.items() if not alive)
+    return Depth(events, of.get((Kind.THUMBNAIL, True), 0), refused, counter(db, "used_bytes"), waiting(db))
+
+
+def lost(db: Connection) -> Losses:
+    """Return the durable counts of what never arrived."""
+    return Losses(*(counter(db, name) for name in ("event", "thumbnail", "expired", "refused")))
+
+
+class _Dated(msgspec.Struct):
+    """What an event says of when it was."""
+
+    time: dt.datetime
+
+
+def oldest_at(db: Connection) -> dt.datetime | None:
+    """Return when the oldest event that waits happened; None where none does, or its time is not known."""
+    row = one(
+        db,
+        "SELECT payload, unsettled FROM outbound WHERE alive AND kind IN ('event', 'gap')"
+        " ORDER BY position LIMIT 1",
+    )
+    if row is None or row[1]:
+        return None
+    try:
+        return msgspec.json.decode(row[0], type=_Dated).time
+    except (msgspec.MsgspecError, TypeError, UnicodeDecodeError):  # damage, which whoever sends it meets
+        return None
 
 
 def keep(db: Connection, record: Record) -> None:

@@ -15,12 +15,14 @@ from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.command_messages import Reply
 from edge.uplink.delivery import TURN_S, WINDOW, Delivery
 from edge.uplink.diary import Diary, Unnoted
+from edge.uplink.health_post import HEALTH_EVERY_S, HealthPost
+from edge.uplink.identities import Before, Identities
 from edge.uplink.inbox import Inbox
 from edge.uplink.ingester import Ingester
 from edge.uplink.ledger import Ledger
 from edge.uplink.link import Connection
 from edge.uplink.link_status import LinkStatus
-from edge.uplink.messages import Alarm, AlarmCode, State
+from edge.uplink.messages import Alarm, AlarmCode, Health, State
 from edge.uplink.outbox import Outbox
 from edge.uplink.patience import Patience
 from edge.uplink.records import LostRange, Record, Serial, SpoolCorrupt, SpoolError
@@ -28,6 +30,7 @@ from edge.uplink.shared import Shared
 from edge.uplink.signals import (
     BrokerBusy,
     BrokerUnreachable,
+    Cause,
     Connected,
     LinkError,
     Publication,
@@ -74,13 +77,17 @@ class Uplink:
         patience: Patience | None = None,
         diary: Diary | None = None,
         reports: Allowance | None = None,
+        health: Callable[[], Health] | None = None,
+        health_every_s: float = HEALTH_EVERY_S,
+        before: Before | None = None,
     ) -> None:
         """Prepare to carry `spool`; `state` is the birth's, until the first `announce`.
 
         `clock` must run in real time: the broker does. `chance` gives 0–1 for the backoff's jitter. `gap`
         writes the record that tells of a loss. `synchronised` tells whether the wall clock can be believed.
         `on_turn` is called in the uplink's thread, at least once a second; it must not wait. `diary` notes
-        for the worker whatever leaves. `reports` is spent by reports of what became of a policy.
+        for the worker whatever leaves. `reports` is spent by reports of what became of a policy. `health`
+        is called in the uplink's thread. `before` gives the pair to come with where the newest is refused.
         """
         patience = patience or Patience()
         ledger = Ledger(spool, keeps=release == "ack")
@@ -96,6 +103,7 @@ class Uplink:
             clock,
             diary or Unnoted(),
             reports or Allowance(REPORTS_AT_ONCE, REPORTS_EVERY_S, clock.now_s),
+            None if health is None else HealthPost(topics.health, health, clock, health_every_s),
         )
         self._config = config
         self._next_config: BrokerConfig | None = None
@@ -110,6 +118,8 @@ class Uplink:
         self._connected = False
         self._since_at = clock.now_at()
         self._last_error: str | None = None
+        self._last_cause: Cause | None = None
+        self._identities = Identities(before, clock.now_s)
         self._attempts = 0
         self._connections = 0
         self._subscriptions_refused = 0
@@ -189,12 +199,17 @@ class Uplink:
             connected=self._connected,
             since_at=self._since_at,
             last_error=self._last_error,
+            last_cause=self._last_cause,
             config=self._config,
             connections=self._connections,
             delivered=shared.ledger.delivered,
             refused=shared.ledger.refused,
             dead_letters=shared.upkeep.dead_letters,
             last_puback_s=shared.ledger.last_puback_s,
+            round_trip_s=shared.ledger.round_trip_s,
+            unacknowledged_since_s=shared.ledger.unacknowledged_since_s,
+            last_answer=shared.ledger.last_answer,
+            identity=self._identities.name,
             ingester_seq=ingester.seq if ingester else None,
             subscriptions_refused=self._subscriptions_refused,
             replies_dropped=shared.outbox.replies_dropped,
@@ -215,7 +230,7 @@ class Uplink:
                 break
             if self._next_config is not None:
                 self._config, self._next_config = self._next_config, None
-                self._shared.ledger.last_puback_s = None  # it was another broker's
+                self._shared.ledger.forget_broker()
                 attempt, delay_s = 0, self._shared.patience.redial_s * self._chance()
                 continue
             held, busy = self._try()
@@ -255,10 +270,13 @@ class Uplink:
                 connection.drop()
         except (LinkError, SpoolError) as error:
             busy = isinstance(error, BrokerBusy | SentAway)
-            self._down(str(error))
+            self._down(str(error), error.cause if isinstance(error, LinkError) else None)
+            if isinstance(error, LinkError) and not self._connected:
+                self._identities.failed(error, self._config)
         except Exception as error:  # noqa: BLE001  a fault of ours or paho's must not end the uplink unseen
             self._down(f"{type(error).__name__}: {error}", trace=error)
         self._note(connected=False)
+        self._shared.ledger.unacknowledged_since_s = None
         took = delivery is not None and delivery.took_something
         self._subscriptions_refused += delivery.subscriptions_refused if delivery is not None else 0
         return took and self._clock.now_s() - began_s >= self._backoff.base_s, busy
@@ -267,12 +285,13 @@ class Uplink:
         if self._dialling is not None:
             config, last = self._dialling
             if last.dialling and config == self._config:
-                raise BrokerUnreachable(f"cannot reach {config.address}: its name server does not answer")
+                says = f"cannot reach {config.address}: its name server does not answer"
+                raise BrokerUnreachable(says).because(Cause.NO_NAME_SERVER)
         self._attempts += 1
         shared = self._shared
         post = StatePost(shared.topics.state, shared.spool.session, self._attempts, self._clock)
         will = post.will(shared.outbox.state)
-        lasting = _lasting(self._config)
+        lasting = lasting_config(self._identities.choose(self._config))
         connection = Connection(lasting, self._wake, will, manual_ack=True, clock=self._wall_clock)
         self._dialling = self._config, connection
         connection.dial()
@@ -288,6 +307,7 @@ class Uplink:
         welcome = connection.wait_until_up(stopped, self._clock.now_s, TURN_S)
         if welcome is not None:
             self._connections += 1
+            self._identities.welcomed()
             self._note(connected=True)
             window = min(WINDOW, welcome.receive_maximum)
             address, protocol = self._config.address, self._config.protocol
@@ -298,7 +318,7 @@ class Uplink:
         """Return the last word, where it is time to say it."""
         if self._stopping.is_set():
             return post.offline(self._shared.outbox.state)
-        if self._next_config is not None:
+        if self._next_config is not None or self._identities.due:
             return post.redialling(self._shared.outbox.state)
         return None
 
@@ -321,18 +341,18 @@ class Uplink:
             self._turn_failing = True
 
     def _alarms(self, now_s: float) -> tuple[Alarm, ...]:
-        alarms = tuple(self._shared.upkeep.alarms())
+        alarms = (*self._shared.upkeep.alarms(), *self._identities.alarms())
         ingester = self._shared.ingester
         if ingester is None or not self._connected or not ingester.silent(now_s):
             return alarms
         detail = f"nothing acknowledged for {self._shared.patience.silent_s:g} s; the last was {ingester.seq}"
         return (*alarms, Alarm(code=AlarmCode.INGESTER_SILENT, detail=detail))
 
-    def _down(self, error: str, trace: Exception | None = None) -> None:
+    def _down(self, error: str, cause: Cause | None = None, trace: Exception | None = None) -> None:
         """Note a failure, and log it unless it is the one that was logged last."""
         if self._connected or error != self._last_error:
             _log.warning("uplink: %s", error, exc_info=trace)
-        self._last_error = error
+        self._last_error, self._last_cause = error, cause
 
     def _note(self, *, connected: bool) -> None:
         if connected != self._connected:
@@ -340,6 +360,6 @@ class Uplink:
             self._since_at = self._clock.now_at()
 
 
-def _lasting(config: BrokerConfig) -> BrokerConfig:
+def lasting_config(config: BrokerConfig) -> BrokerConfig:
     """Return the settings with a session that the broker keeps, so that commands wait for the unit."""
     return dataclasses.replace(config, session_expiry_s=config.session_expiry_s or SESSION_EXPIRY_S)

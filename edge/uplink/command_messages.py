@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from edge.uplink.check_messages import CheckResult
 from edge.uplink.messages import Capture
 from edge.uplink.wire import (
     Count,
@@ -139,6 +140,8 @@ class DiagnoseResult(Wire, frozen=True, kw_only=True, tag="diagnose"):
 
     facts: dict[str, str | float | None]
     """By name, such as `spool.events`; every name stands in docs/messages.md."""
+    checks: Annotated[tuple[CheckResult, ...], Meta(max_length=256)] = ()
+    """Causes before effects: the first that fails is the likely cause of what fails after it."""
 
 
 class IdentifyResult(Wire, frozen=True, kw_only=True, tag="identify"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.uplink import migration, schema
-from edge.uplink.records import SpoolCorrupt, SpoolError
+from edge.uplink.records import SpoolCorrupt, SpoolError, SpoolNewer
 from edge.uplink.spool_errors import of_damage, of_os, of_sqlite
 
 Connection = sqlite3.Connection
@@ -52,6 +52,26 @@ def open_file(path: Path) -> Connection:
             db.close()
             raise
         return db
+
+
+@contextmanager
+def looking_into(path: Path) -> Iterator[tuple[Connection, int]]:
+    """Open a spool that nobody uses, to read only; give its version too. Raises SpoolError.
+
+    With `immutable` only where the log is empty: it would leave out what stands there. Without it a reader
+    leaves an index where there was none, which a unit that starts just now may have taken already: it stays.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    with speaking_of(path):
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=1.0, isolation_level=None)
+        try:
+            db.execute("PRAGMA cell_size_check = ON").close()
+            version, application, tables = _header(db)
+            _check_header(path, version, application, tables)
+            yield db, version
+        finally:
+            db.close()
 
 
 @contextmanager
@@ -113,23 +133,31 @@ def count(db: Connection, name: str, more: int) -> None:
 
 
 def _make_tables(path: Path, db: Connection, epoch: str) -> None:
-    version = number(db, "PRAGMA user_version")
-    application = number(db, "PRAGMA application_id")
-    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    version, application, tables = _header(db)
     if (version, application, tables) == (0, 0, set()):
         db.executescript(schema.CREATE)
         db.execute("INSERT INTO epoch VALUES (1, ?, 0)", (epoch,))
         db.execute("COMMIT")
         return
+    _check_header(path, version, application, tables)
+    if version < schema.VERSION:
+        with transaction(db):
+            migration.from_version_1(db, epoch)
+
+
+def _header(db: Connection) -> tuple[int, int, set[str]]:
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    return number(db, "PRAGMA user_version"), number(db, "PRAGMA application_id"), tables
+
+
+def _check_header(path: Path, version: int, application: int, tables: set[str]) -> None:
+    """Raise SpoolError for what this deskwatch cannot use."""
     ours = "outbound" in tables or application == schema.APPLICATION_ID
     if not ours:
         raise SpoolError(f"{path} is a database of another program: move it away, or name another file")
     if application != schema.APPLICATION_ID or version not in _VERSIONS or version == 0:
         raise SpoolCorrupt(f"{path}: its header is damaged: it says application {application:#x}")
     if version > schema.VERSION:
-        raise SpoolError(
+        raise SpoolNewer(
             f"{path}: wanted version {schema.VERSION} of the spool, got {version}: install that deskwatch"
         )
-    if version < schema.VERSION:
-        with transaction(db):
-            migration.from_version_1(db, epoch)

@@ -127,6 +127,7 @@ class Delivery:
         if reported is not None and reported != self._reported and self._flight.room:
             self._tell_report(reported)
         self._answer()
+        self._tell_health()
 
     def _tell_state(self, state: State) -> None:
         """Publish the state; where it cannot be noted for the worker, only that, and what is wrong."""
@@ -149,6 +150,16 @@ class Delivery:
         if self._noted(report):
             self._send(report, "report")
             self._reported = outbox.told = reported
+
+    def _tell_health(self) -> None:
+        """Publish the unit's health where it is time to, behind the birth; what is not noted is dropped."""
+        post = self._shared.health
+        if post is None or not self._draining.born or (health := post.due()) is None:
+            return
+        limit_bytes = self._maximum_packet_bytes
+        fits = limit_bytes is None or self._connection.packet_bytes(health) <= limit_bytes
+        if fits and self._noted(health):
+            self._connection.publish(health)
 
     def _noted(self, publication: Publication) -> bool:
         """Return whether the worker's log has it, so that it may leave."""
@@ -230,7 +241,7 @@ class Delivery:
             self._refuse(sent, ack.failure)
             return
         self._draining.progressed = self.took_something = True
-        ledger.last_puback_s = now_s
+        ledger.last_puback_s, ledger.round_trip_s, ledger.last_answer = now_s, now_s - sent.sent_s, None
         if sent.letter is not None:
             self._shared.outbox.done(sent.letter)
         if sent.position is not None:
@@ -242,8 +253,10 @@ class Delivery:
         """Leave a broker that answers pings, takes messages and acknowledges none. Raises Stalled."""
         oldest = self._flight.first
         if oldest is None:
+            self._shared.ledger.unacknowledged_since_s = None
             return
-        waited_s = self._clock.now_s() - max(oldest.sent_s, self._heard_s)
+        since_s = self._shared.ledger.unacknowledged_since_s = max(oldest.sent_s, self._heard_s)
+        waited_s = self._clock.now_s() - since_s
         if waited_s > self._stall_s:
             raise Stalled(
                 f"the broker has acknowledged none of {len(self._flight)} messages for {waited_s:.0f} s:"
@@ -272,6 +285,7 @@ class Delivery:
         if reason != self._said_refusal:
             _log.warning("the broker refuses %s: %s: check its access list and limits", sent.what, reason)
             self._said_refusal = reason
+        self._shared.ledger.last_answer = reason
         if sent.position is not None:
             self._shared.ledger.refuse(sent.position, reason)
         if sent.letter is not None:

@@ -52,6 +52,12 @@ class Ledger:
         self.last_refusal: str | None = None
         self.last_puback_s: float | None = None
         """When the broker last took anything of ours, on the monotonic clock."""
+        self.round_trip_s: float | None = None
+        """How long that took, from the publish on."""
+        self.unacknowledged_since_s: float | None = None
+        """Since when the broker has acknowledged nothing, though something is on its way to it."""
+        self.last_answer: str | None = None
+        """Why it did not take the last message that it answered; None: it took it."""
         self.generation = 0
         """Rises when every position that was known became worthless."""
 
@@ -89,6 +95,10 @@ class Ledger:
     def retry(self, positions: Iterable[int]) -> None:
         """Note which messages are dead letters that are tried again."""
         self._retried = frozenset(positions)
+
+    def forget_broker(self) -> None:
+        """Start over with what the broker said last: it is another one from now on."""
+        self.last_puback_s = self.round_trip_s = self.last_answer = None
 
     def forget(self) -> None:
         """Start over with positions: the spool was mended, and numbers its messages anew.

@@ -31,6 +31,7 @@ from edge.uplink.signals import (
     Arrived,
     BrokerRefused,
     BrokerUnreachable,
+    Cause,
     Connected,
     Dialled,
     LinkLost,
@@ -193,7 +194,7 @@ class Connection:
                 raise BrokerUnreachable(
                     f"{where} from {self._config.address} within {self._config.connect_timeout_s:g} s:"
                     " is that an MQTT broker, of the version in broker.protocol, and is no firewall between?"
-                )
+                ).because(Cause.NO_ANSWER)
             self.step(min(left_s, turn_s))
         return None
 
@@ -241,9 +242,9 @@ class Connection:
             yield signal()
 
     def publish(self, message: Publication) -> int:
-        """Send at QoS 1; return the packet identifier that its `Acked` will carry."""
+        """Send; return the packet identifier that its `Acked` will carry. At QoS 0 no broker answers."""
         properties: Any = PackedProperties.of(message) if self._v5 else None
-        info = self._client.publish(message.topic, message.payload, 1, message.retain, properties)
+        info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
         if info.rc is not paho.MQTT_ERR_SUCCESS:
             raise LinkLost(f"{self._config.address}: {paho.error_string(info.rc)}")
         return info.mid
@@ -253,7 +254,9 @@ class Connection:
         properties_bytes = 0
         if self._v5:
             properties_bytes = len(PackedProperties.of(message).pack())
-        remaining = 2 + len(message.topic.encode()) + 2 + properties_bytes + len(message.payload)
+        identifier_bytes = 2 if message.qos else 0
+        topic_bytes = 2 + len(message.topic.encode())
+        remaining = topic_bytes + identifier_bytes + properties_bytes + len(message.payload)
         length_bytes = 1 + (remaining > 127) + (remaining > 16_383) + (remaining > 2_097_151)
         return 1 + length_bytes + remaining
 
@@ -365,7 +368,7 @@ class Connection:
                 return Lost(
                     BrokerRefused(
                         f"{self._config.address} takes no {what}: this unit needs a broker that does"
-                    )
+                    ).because(Cause.LACKING)
                 )
         self._welcome_came = True
         return Connected(

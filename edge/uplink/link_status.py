@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge.uplink.broker_config import BrokerConfig
+from edge.uplink.signals import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class LinkStatus:
     """UTC, of the last change of `connected`."""
     last_error: str | None
     """Why it is not connected, or why it was not the last time."""
+    last_cause: Cause | None
+    """The same for programs, where they can tell."""
     config: BrokerConfig
     """With which settings: those that were given last, once the connection before them is gone."""
     connections: int
@@ -27,6 +30,14 @@ class LinkStatus:
     """Those that wait on the unit now, some seconds old."""
     last_puback_s: float | None
     """When the broker of `config` last took anything that we published, on the monotonic clock."""
+    round_trip_s: float | None
+    """How long that took, from the publish to the acknowledgement."""
+    unacknowledged_since_s: float | None
+    """Since when the broker has acknowledged nothing of what was sent, on the monotonic clock."""
+    last_answer: str | None
+    """Why the broker did not take the last message that it answered; None: it took it."""
+    identity: str
+    """Which certificate the unit comes with: `current`, or `previous` while that one is refused."""
     ingester_seq: int | None
     """Up to which number the ingester has everything, where the spool waits for its word."""
     subscriptions_refused: int

@@ -37,6 +37,8 @@ class Capture(enum.StrEnum):
     """The unit has begun, and looked at nothing yet."""
     WATCHING = "watching"
     """The camera is open, and sees."""
+    AIMING = "aiming"
+    """Between spot checks, the camera is open for somebody at the unit who lines it up; no rule is judged."""
     BETWEEN_CHECKS = "between-checks"
     """In a shift, under a policy of spot checks: the camera is closed until the next one."""
     OFF_SHIFT = "off-shift"
@@ -104,6 +106,14 @@ class AlarmCode(enum.StrEnum):
     """The unit has no break button, or one that cannot be read."""
     LOG_UNWRITABLE = "log-unwritable"
     """The worker's log cannot be written: nothing leaves the unit until it can."""
+    POWER = "power"
+    """The supply is too low, or was within the last ten minutes: the unit may crash, and its card suffer."""
+    TOO_HOT = "too-hot"
+    """The processor is so hot that it is slowed down."""
+    CERTIFICATE_EXPIRES = "certificate-expires"
+    """Two thirds of the life of the unit's certificate are over, or all of it: it needs a new one."""
+    CERTIFICATE_REFUSED = "certificate-refused"
+    """The broker does not take the unit's newest certificate: the unit comes with the one before it."""
 
 
 class Alarm(Wire, frozen=True, kw_only=True):
@@ -142,6 +152,61 @@ class State(Wire, frozen=True, kw_only=True):
     """What somebody should see to now; empty when all is well."""
     at: Timestamp
     """When it was written: in a will, when the connection was made."""
+
+
+class Health(Wire, frozen=True, kw_only=True):
+    """Payload of `health`: how the unit fares, every minute while it is connected.
+
+    Counts are since the unit's start; null stands for what this machine does not tell, or is not there yet.
+    """
+
+    at: Timestamp
+    """When it was measured."""
+    session: Count
+    """As in `state`."""
+    boot_id: Text
+    """The system's boot, as the kernel names it."""
+    clock: ClockQuality
+    clock_error_s: Seconds | None
+    """The most that the clock is wrong by, as the kernel knows."""
+    up_s: Seconds
+    """Since the unit's start."""
+    restarts: Count
+    """Starts of the unit in this boot, less one."""
+    capture: Capture
+    frames: Count
+    """Frames taken."""
+    inferences: Count
+    """Runs of the model."""
+    skipped: Count
+    """Frames that the model was not run on, as nothing in them had changed."""
+    camera_faults: Count
+    """Times that the camera did not open, or gave no picture."""
+    inference_p50_s: Seconds | None
+    """Of the last runs of the model, pre-processing included, half took no longer."""
+    inference_p95_s: Seconds | None
+    """95 of 100 took no longer."""
+    inference_p99_s: Seconds | None
+    """99 of 100 took no longer."""
+    temperature_c: float | None
+    """The processor's hottest sensor."""
+    throttled: Count | None
+    """The firmware's bits: 0 under-voltage, 1 frequency capped, 2 throttled, 3 soft temperature limit, as of
+    now; 16 to 19 the same since boot, as far as the unit ran."""
+    under_voltage: bool | None
+    """Whether the supply is too low now."""
+    disk_free_bytes: Count | None
+    """On the disk of the unit's state."""
+    memory_available_bytes: Count | None
+    """Of the whole machine."""
+    spool_events: Count | None
+    """Events that wait; null where the spool cannot be read."""
+    spool_thumbnails: Count | None
+    """Pictures that wait."""
+    spool_used_bytes: Count | None
+    """What both take up."""
+    dead_letters: Count | None
+    """Messages that the broker would not take."""
 
 
 class ThumbnailRef(Wire, frozen=True, kw_only=True):
@@ -336,11 +401,22 @@ Event = OpenedEvent | ClosedEvent | BreakStartedEvent | BreakEndedEvent | GapEve
 
 _events: Reader[Event] = Reader("event", Event)  # type: ignore[arg-type]  # mypy has no type for a union's own
 _states = Reader("state", State)
+_healths = Reader("health", Health)
 
 
 def encode(message: State | Event) -> bytes:
     """Return the JSON of a message, or raise InvalidMessage."""
     return encode_as(message, _states) if isinstance(message, State) else encode_as(message, _events)
+
+
+def encode_health(health: Health) -> bytes:
+    """Return the JSON of a health, or raise InvalidMessage."""
+    return encode_as(health, _healths)
+
+
+def decode_health(payload: bytes) -> Health:
+    """Read the payload of `health`."""
+    return _healths.read(payload)
 
 
 def decode_state(payload: bytes) -> State:

@@ -14,6 +14,10 @@ class SpoolError(EdgeError):
     """The spool cannot be used: the message names the file and what to do."""
 
 
+class SpoolNewer(SpoolError):
+    """A newer deskwatch wrote the spool: install that one again; this one leaves it as it is."""
+
+
 class SpoolFull(SpoolError):
     """The disk is full: nothing was written, and the spool is whole; free some space, then try again."""
 

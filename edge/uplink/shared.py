@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from edge.clock import Clock
 from edge.uplink.allowance import Allowance
 from edge.uplink.diary import Diary
+from edge.uplink.health_post import HealthPost
 from edge.uplink.inbox import Inbox
 from edge.uplink.ingester import Ingester
 from edge.uplink.ledger import Ledger
@@ -32,3 +33,5 @@ class Shared:
     diary: Diary
     reports: Allowance
     """For reports that differ from the last: the next may wait, and of several only the newest counts."""
+    health: HealthPost | None
+    """None: this uplink tells no health."""

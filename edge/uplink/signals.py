@@ -1,17 +1,62 @@
 """What a connection says of itself."""
 
 import contextlib
+import enum
 import math
 import os
 import select
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Literal, Self
 
 from edge.errors import EdgeError
 
 
+class Cause(enum.StrEnum):
+    """Why there is no connection, for programs; in the order of the way there."""
+
+    FILES = "files"
+    """A certificate or key of the unit's own cannot be used."""
+    NAME_UNKNOWN = "name-unknown"
+    NO_NAME_SERVER = "no-name-server"
+    NOTHING_LISTENS = "nothing-listens"
+    NO_ROUTE = "no-route"
+    FORBIDDEN = "forbidden"
+    """A firewall on the unit."""
+    NO_ANSWER = "no-answer"
+    NO_TLS = "no-tls"
+    TLS_TOO_OLD = "tls-too-old"
+    BROKER_EXPIRED = "broker-expired"
+    BROKER_NOT_YET_VALID = "broker-not-yet-valid"
+    BROKER_OTHER_NAME = "broker-other-name"
+    BROKER_UNKNOWN_CA = "broker-unknown-ca"
+    CERTIFICATE_WANTED = "certificate-wanted"
+    """The broker wants a certificate of the unit, and the unit has none."""
+    CERTIFICATE_REFUSED = "certificate-refused"
+    """The broker does not take the unit's certificate."""
+    NO_WELCOME = "no-welcome"
+    """It closed the connection without a word."""
+    PROTOCOL = "protocol"
+    CLIENT_ID = "client-id"
+    PASSWORD = "password"  # noqa: S105  what is wrong, not what it is
+    NOT_AUTHORISED = "not-authorised"
+    BANNED = "banned"
+    BUSY = "busy"
+    MOVED = "moved"
+    LACKING = "lacking"
+    """The broker cannot do what the unit needs."""
+
+
 class LinkError(EdgeError):
     """The broker cannot be used now: keep everything in the spool, wait, and connect again."""
+
+    cause: Cause | None = None
+    """What it was, where programs can tell."""
+
+    def because(self, cause: Cause | None) -> Self:
+        """Say what it was."""
+        self.cause = cause
+        return self
 
 
 class BrokerUnreachable(LinkError, ConnectionError):
@@ -44,7 +89,7 @@ class Stalled(Dismissed):
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One message as it is handed to the broker, at QoS 1."""
+    """One message as it is handed to the broker."""
 
     topic: str
     payload: bytes
@@ -54,6 +99,7 @@ class Publication:
     """Seconds for which the broker may keep it (MQTT 5 only)."""
     user: tuple[tuple[str, str], ...] = ()
     """User properties (MQTT 5 only)."""
+    qos: Literal[0, 1] = 1
 
 
 @dataclass(frozen=True, slots=True)

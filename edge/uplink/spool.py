@@ -310,11 +310,12 @@ class Spool:
     def depth(self) -> Depth:
         """Return how much waits."""
         with self._file.reading() as db:
-            of = {(kind, bool(alive)): held for kind, alive, held in db.execute(schema.DEPTH)}
-            used_bytes, noted = counter(db, "used_bytes"), gaps.waiting(db)
-        events = of.get((Kind.EVENT, True), 0) + of.get((Kind.GAP, True), 0)
-        refused = sum(held for (_, alive), held in of.items() if not alive)
-        return Depth(events, of.get((Kind.THUMBNAIL, True), 0), refused, used_bytes, noted)
+            return books.depth(db)
+
+    def oldest_at(self) -> dt.datetime | None:
+        """Return when the oldest event that waits happened; None: none does, or nobody knows."""
+        with self._file.reading() as db:
+            return books.oldest_at(db)
 
     @property
     def tight(self) -> bool:
@@ -324,7 +325,7 @@ class Spool:
     def lost(self) -> Losses:
         """Return the durable counts of what never arrived."""
         with self._file.reading() as db:
-            return Losses(*(counter(db, name) for name in ("event", "thumbnail", "expired", "refused")))
+            return books.lost(db)
 
     def gone(self) -> bool:
         """Return whether the file, its log or its folder was deleted or replaced under us: then `recover`."""

@@ -3,7 +3,7 @@
 import msgspec
 
 from edge.clock import Clock
-from edge.uplink.messages import Capture, State, encode
+from edge.uplink.messages import Alarm, AlarmCode, Capture, State, encode
 from edge.uplink.signals import Publication
 from edge.uplink.wire import JSON, timestamp
 
@@ -23,7 +23,10 @@ class StatePost:
 
     def bare(self, state: State) -> Publication:
         """Return a change without a word of the worker's: what may leave when it cannot be noted."""
-        return self._publication(msgspec.structs.replace(state, reason=""))
+        alarms = state.alarms
+        if all(alarm.code is not AlarmCode.LOG_UNWRITABLE for alarm in alarms):  # it is found out just now
+            alarms = (*alarms, Alarm(code=AlarmCode.LOG_UNWRITABLE))
+        return self._publication(msgspec.structs.replace(state, reason="", alarms=alarms))
 
     def will(self, state: State) -> Publication:
         """Return what the broker says of a unit that goes away without a word."""

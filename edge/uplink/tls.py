@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.uplink.signals import LinkError
+from edge.uplink.signals import Cause, LinkError
 
 WRITTEN_AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 """This was written then: a clock that shows an earlier time is wrong."""
@@ -14,6 +14,8 @@ WRITTEN_AT = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 
 class TlsUnusable(LinkError):
     """A certificate or key cannot be used: put the file that the message names right, or its line."""
+
+    cause = Cause.FILES
 
 
 class _Socket(ssl.SSLSocket):
@@ -113,10 +115,12 @@ class Tls:
 
 
 _NOT_YET_VALID, _EXPIRED = 9, 10
+_DATES = {_NOT_YET_VALID: Cause.BROKER_NOT_YET_VALID, _EXPIRED: Cause.BROKER_EXPIRED}
 _OTHER_NAME = frozenset({62, 64})
 """X509_V_ERR_* of OpenSSL's x509_vfy.h."""
 
 _TOO_OLD = "the broker has no TLS 1.2 or newer: it needs an update, this unit takes nothing older"
+_TOO_OLD_CAUSES = frozenset({"PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL"})
 _ALERTS: dict[str, str] = {
     "CERTIFICATE_REQUIRED": "the broker wants a certificate of the unit: {own}",
     "HANDSHAKE_FAILURE": "the broker wants a certificate of the unit, or no cipher is common to both: {own}",
@@ -159,3 +163,21 @@ def _distrust(error: ssl.SSLCertVerificationError, tls: Tls, clock: WallClock) -
     ca = "broker.ca_pem" if tls.ca_pem else f"broker.ca_file, {tls.ca_file}" if tls.ca_file else None
     check = f"check {ca}" if ca else "check broker.ca_file, which is not set: the system's authorities count"
     return f"its certificate is not trusted: {check}: it must be the CA that signed it: {message}"
+
+
+def cause_of_tls(error: ssl.SSLError, tls: Tls) -> Cause | None:
+    """Return the same for programs."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = error.verify_code
+        if code in _OTHER_NAME:
+            return Cause.BROKER_OTHER_NAME
+        return _DATES.get(code, Cause.BROKER_UNKNOWN_CA)
+    reason = error.reason or ""
+    name = next((name for name in _ALERTS if reason.endswith(name)), None)
+    if name is None:
+        return None
+    if name in _TOO_OLD_CAUSES:
+        return Cause.TLS_TOO_OLD
+    if name == "WRONG_VERSION_NUMBER":
+        return Cause.NO_TLS
+    return Cause.CERTIFICATE_WANTED if tls.certificate_file is None else Cause.CERTIFICATE_REFUSED

@@ -39,6 +39,11 @@ class Topics:
         return f"{self.root}/thumb/{checked_id('event id', event_id)}"
 
     @property
+    def health(self) -> str:
+        """Up, at QoS 0: how the unit fares, every minute."""
+        return f"{self.root}/health"
+
+    @property
     def desired(self) -> str:
         """Down, retained: the signed policy."""
         return f"{self.root}/config/desired"

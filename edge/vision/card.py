@@ -13,6 +13,8 @@ from edge.vision.personal import tells_of_a_person
 UNUSED = "???"
 """The label of a class id that the model never means."""
 
+Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=60.0)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Score = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Px = Annotated[int, msgspec.Meta(ge=16, le=4096)]
 Level = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
@@ -145,6 +147,33 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     labels: dict[str, Score] = {}
 
 
+class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A detection that the model makes of the built-in drawing."""
+
+    label: str
+    score: Score
+    box: tuple[Share, Share, Share, Share]
+    """x0, y0, x1, y1 in 0–1 of the drawing."""
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the model finds in the built-in drawing (`edge/vision/golden.py`), and how far off it may be."""
+
+    detections: Annotated[tuple[Expected, ...], msgspec.Meta(min_length=1, max_length=16)]
+    score_within: Score = 0.12
+    """The two runtimes, and processors, round a quantized model differently."""
+    iou: Score = 0.75
+
+
+class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long a look may take, from a frame to what is in it."""
+
+    p50_s: Seconds
+    """Half of the looks, on any board."""
+    boards: dict[str, Seconds] = {}
+    """What half of the looks took where somebody measured it, by how the board's name begins."""
+
+
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the model comes from."""
 
@@ -170,6 +199,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     threshold: Threshold
     provenance: Provenance
     measured: dict[str, int | float | str] = {}
+    golden: Golden | None = None
+    latency: Latency | None = None
 
     def __post_init__(self) -> None:
         if unprintable := [label for label in self.labels if not (label.strip() and label.isprintable())]:
@@ -179,6 +210,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise ValueError(f"labels: wanted each once, got {doubled} again")
         if unknown := sorted(set(self.threshold.labels) - set(used)):
             raise ValueError(f"threshold.labels: wanted names of `labels`, got {unknown}")
+        drawn = () if self.golden is None else self.golden.detections
+        if unknown := sorted({each.label for each in drawn} - set(used)):
+            raise ValueError(f"golden.detections: wanted names of `labels`, got {unknown}")
         if personal := [label for label in used if tells_of_a_person(label)]:
             raise CardRefused(
                 f"labels: wanted things and `person`, in Latin letters, got {personal}: "

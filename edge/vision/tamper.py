@@ -31,6 +31,8 @@ DARK_GREY = 11.0
 """Dark: three blocks in four below this. Darkening photos so far costs SSD MobileNet half of its recall of
 people (0.86 in daylight, 0.59 at 13 levels, 0.35 at 9). One night photo of the 219 lies under it; the 1st
 percentile is 64, the clips lie at 147 and above."""
+WHITE_GREY = 250.0
+"""A block is burnt out from here on: noise and rounding keep a mean from 255 even where all is white."""
 LEAVE = 1.25
 """Covered and dark are left at limits higher by this, lest a picture on the limit flutter."""
 
@@ -82,6 +84,25 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured of the last picture, for whoever has to see to the camera: numbers alone, no picture.
+
+    None: too little of it is open, or it was not looked at for that yet.
+    """
+
+    grey: float | None = None
+    """Mean grey level, 0–255."""
+    brightness: float | None = None
+    """The level that a quarter of the blocks exceed: what DARK is judged by."""
+    white: float | None = None
+    """Share of the blocks that are burnt out, 0–1."""
+    contrast: float | None = None
+    """See `structure`."""
+    sharpness: float | None = None
+    """See `sharpness`."""
+
+
+@dataclass(frozen=True, slots=True)
 class TamperState:
     """What the measures remember of the past. Make a new one when the policy's masks change."""
 
@@ -92,6 +113,7 @@ class TamperState:
     found: frozenset[Blind] = frozenset()
     focus: Focus = field(default_factory=Focus)
     view: View = field(default_factory=View)
+    figures: Figures = Figures()
 
 
 def examine(
@@ -103,13 +125,15 @@ def examine(
     elif 0.0 <= now_s - state.last_s < LIGHT_EVERY_S - 1e-3:  # less a millisecond: cameras of 10 fps jitter
         return state, state.found
     still_since_s = state.still_since_s if _same(state.last, scene) else now_s
-    found = _light(scene, state.found)
+    found, figures = _light(scene, state.found, state.figures)
     focus, view, checked_s = state.focus, state.view, state.checked_s
     if found:  # nothing to be said of focus or view in the dark
         focus, view = replace(focus, soft_since_s=None), replace(view, moved_since_s=None)
     elif now_s - checked_s >= CHECK_EVERY_S:
         watched_s = min(now_s - checked_s, GAP_S)
-        focus = _focus_step(focus, scene, now_s, watched_s)
+        sharp = sharpness(scene.half, scene.blocks, scene.open)
+        figures = replace(figures, sharpness=sharp)
+        focus = _focus_step(focus, sharp, now_s, watched_s)
         view, relearned = _view_step(view, scene, now_s, watched_s)
         focus = Focus() if relearned else focus
         checked_s = now_s
@@ -119,7 +143,12 @@ def examine(
         found |= {Blind.MOVED}
     if now_s - still_since_s > frozen_after_s:
         found |= {Blind.FROZEN}
-    return TamperState(scene, now_s, still_since_s, checked_s, found, focus, view), found
+    return TamperState(scene, now_s, still_since_s, checked_s, found, focus, view, figures), found
+
+
+def unlearn(state: TamperState) -> TamperState:
+    """Forget view and focus as they were: somebody moves the camera, or turns its lens, by intent."""
+    return replace(state, focus=Focus(), view=View())
 
 
 def structure(blocks: Blocks, open_: OpenBlocks) -> float | None:
@@ -192,23 +221,30 @@ def _same(last: Scene | None, scene: Scene) -> bool:
     )
 
 
-def _light(scene: Scene, before: frozenset[Blind]) -> frozenset[Blind]:
+def _light(scene: Scene, before: frozenset[Blind], figures: Figures) -> tuple[frozenset[Blind], Figures]:
     """MASKED where too little is open, COVERED where hardly any structure is, DARK where little light is."""
     standing_out = structure(scene.blocks, scene.open)
     if standing_out is None:
-        return frozenset({Blind.MASKED})
-    brightness = _quantile(scene.blocks[scene.open], 0.75)
+        return frozenset({Blind.MASKED}), Figures()
+    levels = scene.blocks[scene.open]
+    brightness = _quantile(levels, 0.75)
+    figures = Figures(
+        grey=float(levels.mean()),
+        brightness=brightness,
+        white=float((levels >= WHITE_GREY).mean()),
+        contrast=standing_out,
+        sharpness=figures.sharpness,
+    )
     covered_below = max(COVERED_GREY, COVERED_CONTRAST * brightness)
     if standing_out < covered_below * (LEAVE if Blind.COVERED in before else 1.0):
-        return frozenset({Blind.COVERED})
+        return frozenset({Blind.COVERED}), replace(figures, sharpness=None)
     if brightness < DARK_GREY * (LEAVE if Blind.DARK in before else 1.0):
-        return frozenset({Blind.DARK})
-    return frozenset()
+        return frozenset({Blind.DARK}), replace(figures, sharpness=None)
+    return frozenset(), figures
 
 
-def _focus_step(focus: Focus, scene: Scene, now_s: float, watched_s: float) -> Focus:
+def _focus_step(focus: Focus, sharp: float | None, now_s: float, watched_s: float) -> Focus:
     """Learn the sharpness of a sharp picture; note since when it has been soft."""
-    sharp = sharpness(scene.half, scene.blocks, scene.open)
     if sharp is None:
         return replace(focus, soft_since_s=None)
     limit = SOFT_FLOOR

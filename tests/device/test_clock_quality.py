@@ -33,3 +33,12 @@ def test_a_clock_that_becomes_synchronised_says_by_how_much_it_was_set():
     assert set_by(right, right) is None  # it was right before
     assert set_by(wrong, wrong) is None
     assert set_by(right, wrong) is None  # it was lost, not set
+
+
+def test_where_the_kernel_may_not_be_asked_the_mark_of_timesyncd_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge.device.clock_quality.read_kernel_clock", lambda: None)
+    assert not clock_is_synchronised(tmp_path)
+    mark = tmp_path / "systemd/timesync/synchronized"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    assert clock_is_synchronised(tmp_path)

@@ -24,7 +24,7 @@ from edge.device.indicator import (
     identity_code,
 )
 from edge.device.light import RETRY_S, SETTLE_LOOKS, SETTLE_PAUSE_S, Light
-from edge.policy.gate import Signal
+from edge.policy.gate import LIT, Signal
 from tests.broker import until
 from tests.device.pins import Pins, Time
 
@@ -220,14 +220,53 @@ SEEN = {
     + [(6, True)],
     Signal.NOTICE: [(0, True), (0.15, False), (3, True), (3.15, False), (6, True)],
     Signal.FAULT: [(round(0.2 * place, 3), place % 2 == 0) for place in range(31)],
+    Signal.AIM_ASKS: [
+        (start + round(0.2 * place, 3), place % 2 == 0) for start in (0, 3) for place in range(6)
+    ]
+    + [(6, True)],
+    Signal.WATCHING_AIM_ASKS: [
+        (start + round(0.2 * place, 3), place % 2 == 1) for start in (0, 3) for place in range(6)
+    ]
+    + [(6, False)],
 }
 
 
 @pytest.mark.parametrize("signal", Signal)
 def test_what_six_seconds_of_each_signal_look_like(bench, signal):
+    if signal in LIT:
+        bench.light.show(Signal.WATCHING)  # as the gate does: it opens under a steady light
+    if signal is not Signal.WATCHING:
+        bench.pins.history.clear()
     bench.light.show(signal)
     bench.time.move(6.05)
     assert bench.seen() == SEEN[signal]
+
+
+def test_a_light_that_asks_while_the_camera_looks_is_dark_for_a_quarter_of_a_second_at_most(bench):
+    steps = PATTERNS[Signal.WATCHING_AIM_ASKS].steps
+    dark_s = [step.for_s for step in steps if not step.lit]
+    assert max(dark_s) <= 0.25
+    assert sum(dark_s) <= 0.25 * sum(step.for_s for step in steps)
+    bench.light.show(Signal.WATCHING)
+    bench.light.show(Signal.WATCHING_AIM_ASKS)
+    for _ in range(60):
+        bench.time.move(0.1)
+        assert bench.light.trouble() is None
+    bench.pin.held_at = False
+    bench.time.move(1.5)
+    assert "GPIO 17" in bench.light.trouble()
+
+
+@pytest.mark.parametrize("signal", [Signal.AIM_ASKS, Signal.WATCHING_AIM_ASKS])
+def test_nobody_hides_from_afar_that_somebody_asks_for_a_press(bench, signal):
+    bench.light.identify(600)
+    bench.time.move(0.5)
+    bench.light.show(signal)
+    bench.light.identify(600)
+    bench.pins.history.clear()
+    bench.start_s += 0.5
+    bench.time.move(6.05)
+    assert [change for change in bench.seen() if change[0] > 0] == SEEN[signal][1:]
 
 
 def test_signals_can_be_told_apart_and_a_fault_blinks_below_three_times_a_second():
@@ -372,7 +411,7 @@ def test_while_the_camera_looks_it_is_never_dark_for_half_a_second(steps):
         (bench.time.move if what == "move" else getattr(bench.light, what))(value)
         assert bench.light.trouble() is None
         for at_s, lit in bench.pins.history[before:]:
-            if lit and signal is Signal.WATCHING:
+            if lit and signal in LIT:
                 assert at_s - dark_since_s < 0.5
             dark_since_s = math.inf if lit else at_s
         if signal is not Signal.WATCHING:

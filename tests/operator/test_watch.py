@@ -11,17 +11,19 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge.operator.views import line_of
-from edge.operator.watching import Fleet, Tone
-from edge.uplink.messages import Alarm, AlarmCode, Capture, encode
+from edge.operator.watching import Fleet, Tone, filters
+from edge.uplink.messages import Alarm, AlarmCode, Capture, encode, encode_health
 from edge.uplink.signals import Publication, Received
 from edge.uplink.topics import Topics
 from edge.uplink.twin_messages import Document, Phase, Reported, encode_reported
 from edge.uplink.wire import JSON, Problem, timestamp
 from tests.broker import until
 from tests.operator.fleet import NOW, gap, opened, publication, state, unit
+from tests.uplink.test_health import HEALTH
 
 DESKWATCH = Path(sys.executable).parent / "deskwatch"
 U1 = Topics("acme", "u1")
@@ -176,3 +178,16 @@ def test_a_time_that_no_calendar_has_is_told_as_it_came(at, monkeypatch):
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_health_is_a_line_with_what_is_wrong_standing_out():
+    told = [
+        Fleet("acme").take(heard(U1.health, encode_health(msgspec.structs.replace(HEALTH, throttled=bits))))
+        for bits in (0x50000, 0x50005)
+    ]
+    ((well,), (ill,)) = told
+    assert (well.kind, well.tone, ill.tone) == ("health", Tone.DIM, Tone.NOTICE)
+    assert well.text == "health  54 °C, spool 0, clock synchronised, up 0.0 h"
+    assert ill.text.startswith("health  54 °C, under-voltage, throttled, spool 0, clock synchronised")
+    assert U1.health not in filters("acme", "u1")
+    assert U1.health in filters("acme", "u1", health=True)

@@ -1,7 +1,6 @@
 """The package on a booted Debian: installed with no network, upgraded, downgraded, removed, purged."""
 
 import contextlib
-import datetime as dt
 import json
 import os
 import shutil
@@ -10,15 +9,12 @@ import sqlite3
 import stat
 import subprocess
 import time
-from pathlib import Path
-
-import pytest
 
 from edge import __version__
 from edge.vision.model_file import DEFAULT_CARD
 from tests.broker import collect, subscribed, until
 from tests.certificates import Authority
-from tests.package.conftest import HERE, NEXT, build
+from tests.package.conftest import NEXT, build
 from tests.provision.ca import OpensslCa
 
 UNIT = "cam-7"
@@ -160,7 +156,7 @@ def set_up(box, ca, brokers, port, photo):
         f'[unit]\ntenant = "acme"\nid = "{UNIT}"\n[broker]\nhost = "127.0.0.1"\nport = {port}\n'
         f"ca_pem = '''\n{brokers.pem}'''\n[wifi]\nssid = \"home\"\npassword = \"12345678\"\n"
     )
-    box.run("systemctl", "start", "deskwatch-import.service")
+    box.run("systemctl", "start", "deskwatch-import.service", check=False)
     assert not card.exists(), box.journal("deskwatch-import.service")
     wifi = box.root / "etc/NetworkManager/system-connections/deskwatch.nmconnection"
     assert stat.S_IMODE(wifi.stat().st_mode) == 0o600
@@ -198,19 +194,20 @@ def received(mosquitto, box, brokers, reader):
 def test_cut_off_at_any_moment_of_an_upgrade_it_still_works(box, packages):
     """dpkg is killed, with all it started, at moments spread over the upgrade."""
     this, following = packages
-    box.dpkg("--install", this)
+    quick = "--force-unsafe-io"  # what is not killed need not be on the disk
+    box.dpkg(quick, "--install", this)
     began_s = time.monotonic()
     box.dpkg("--install", following)
     whole_s = time.monotonic() - began_s
     seen, cuts = [], 6
     for cut in range(cuts):
-        box.dpkg("--install", this)
+        box.dpkg(quick, "--install", this)
         assert version(box) == __version__
         killed = kill_after(box, whole_s * (cut + 0.5) / cuts, "--install", box.bring(following))
         assert version(box) in (__version__, NEXT)
         assert "good" in box.run("deskwatch", "model", "check", DEFAULT_CARD, timeout_s=60)
         seen.append((killed, turned_to(box)))
-        box.dpkg("--install", following)  # whoever comes back does it again
+        box.dpkg(quick, "--install", following)  # whoever comes back does it again
         assert version(box) == NEXT
         assert sorted(path.name for path in (box.root / "opt/deskwatch").iterdir()) == [
             NEXT,
@@ -259,37 +256,6 @@ def test_an_upgrade_that_fails_leaves_the_old_version(box, packages):
     ]
 
 
-def test_the_same_source_gives_the_same_package(packages, tmp_path):
-    again = build(tmp_path, "--wheels", packages[0].with_suffix(".wheels"))
+def test_the_same_source_gives_the_same_package(source, packages, tmp_path):
+    again = build(source, tmp_path, "--wheels", packages[0].with_suffix(".wheels"))
     assert again.read_bytes() == packages[0].read_bytes()
-
-
-@pytest.mark.parametrize("debian", [12, 13])
-def test_it_is_built_for_a_pi_on_a_machine_that_is_none(tmp_path, debian):
-    words = [
-        HERE / "scripts/build-deb",
-        "--debian",
-        str(debian),
-        "--arch",
-        "arm64",
-        "--quick",
-        "--out",
-        tmp_path,
-    ]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if "set PYTHON to one" in done.stderr:
-        pytest.skip(done.stderr)
-    assert done.returncode == 0, done.stderr
-    package = Path(done.stdout.strip())
-    subprocess.run(["dpkg-deb", "-x", package, tmp_path / "x"], check=True)
-    machines = {}
-    for path in (tmp_path / "x").rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            with path.open("rb") as file:
-                head = file.read(20)
-            if head[:4] == b"\x7fELF":
-                machines.setdefault(int.from_bytes(head[18:20], "little"), []).append(path.name)
-    assert set(machines) == {183}, machines  # EM_AARCH64
-    assert any("litert" in name.lower() for name in machines[183])
-    shutil.rmtree(tmp_path / "x")
-    assert dt.datetime.now(dt.UTC)

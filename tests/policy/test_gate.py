@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.policy.gate import (
+    ASKING,
+    LIT,
     START,
     Act,
+    Aim,
     Closed,
     Conditions,
     Lit,
@@ -37,11 +40,14 @@ conditions = st.builds(
     break_left_s=st.sampled_from([None, 10.0, 30.0, 31.0]),
     safe=st.booleans(),
     fault=st.booleans(),
+    aim=st.sampled_from(Aim),
 )
 
 
 def allowed(now):
-    return now == dataclasses.replace(FREE, break_left_s=now.break_left_s)
+    if now.aim is Aim.GRANTED and now.scheduled is Off.BETWEEN_CHECKS:
+        now = dataclasses.replace(now, scheduled=None)
+    return now == dataclasses.replace(FREE, break_left_s=now.break_left_s, aim=now.aim)
 
 
 @given(st.lists(conditions, max_size=60))
@@ -57,12 +63,17 @@ def test_whatever_comes_the_camera_opens_under_a_light_and_closes_before_it_goes
             elif action is Act.CLOSE:
                 assert camera_open
                 camera_open = False
+            elif camera_open:  # it neither goes on late nor off early
+                assert {light, action} == LIT
+                light = action
             else:
-                assert not camera_open  # it neither goes on late nor off early
+                assert action is not Signal.WATCHING_AIM_ASKS
                 light = action
         assert camera_open == isinstance(state, Open)
         assert allowed(now) or not camera_open
-        assert (light is Signal.WATCHING) == (not isinstance(state, Closed))
+        assert (light in LIT) == (not isinstance(state, Closed))
+        if light in ASKING:
+            assert now.aim is Aim.ASKED
 
 
 @given(conditions)
@@ -95,6 +106,36 @@ def test_each_off_has_its_reason_and_its_light(state, change, why, signal):
     after, actions = step(state, dataclasses.replace(FREE, **change))
     assert after == Closed(why)
     assert actions == ((Act.CLOSE, signal) if state == Open() else (signal,))
+
+
+def test_an_aim_that_was_granted_opens_the_camera_between_checks_and_at_no_other_time():
+    for off in SCHEDULED:
+        now = dataclasses.replace(FREE, scheduled=off, aim=Aim.GRANTED)
+        assert forbidden(now) is (None if off is Off.BETWEEN_CHECKS else off)
+        assert forbidden(dataclasses.replace(now, aim=Aim.ASKED)) is off
+    between = dataclasses.replace(FREE, scheduled=Off.BETWEEN_CHECKS, aim=Aim.GRANTED)
+    for change, why in (
+        ({"accepted": False}, Off.NOTICE),
+        ({"led": "a short"}, Off.LED),
+        ({"repair": "open"}, Off.REPAIR),
+        ({"safe": True}, Off.SAFE),
+    ):
+        assert forbidden(dataclasses.replace(between, **change)) is why
+
+
+@pytest.mark.parametrize("off", [None, *SCHEDULED])
+def test_the_light_asks_for_an_aim_only_where_nothing_else_is_to_be_said(off):
+    now = dataclasses.replace(FREE, scheduled=off, aim=Aim.ASKED)
+    state, (*_, light) = step(START, now)
+    if off is None:
+        assert (state, light) == (Lit(), Signal.WATCHING)  # it opens under a steady light
+        state, _ = step(state, now)
+        assert step(state, now) == (Open(asks=True), (Signal.WATCHING_AIM_ASKS,))
+        assert step(Open(asks=True), FREE) == (Open(), (Signal.WATCHING,))
+    else:
+        assert (light is Signal.AIM_ASKS) is (off is Off.BETWEEN_CHECKS)
+    for change in ({"accepted": False}, {"repair": "open"}, {"safe": True}):
+        assert step(START, dataclasses.replace(now, **change))[1][-1] not in ASKING
 
 
 def test_every_reason_there_is_can_come_from_the_gate():

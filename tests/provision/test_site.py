@@ -12,6 +12,7 @@ import pytest
 from edge.cli import main
 from edge.config import ConfigError, read_config
 from edge.daemon import check_settings
+from edge.evidence.sealing import new_private_key, read_recipient
 from edge.provision.pairs import Identity
 from edge.provision.site import (
     Places,
@@ -261,6 +262,18 @@ def test_every_setting_of_a_site_reaches_the_unit(card, places, text):
     assert made["twin"]["trusted_keys"] == [str(places.config.with_name("operator.pub"))]
     assert places.config.with_name("operator.pub").read_text() == site.operator.key_pem
     assert places.config.with_name("ca.pem").read_text() == site.broker.ca_pem
+
+
+def test_the_support_s_key_reaches_the_unit_and_another_kind_of_key_does_not(card, places, text):
+    support = new_private_key()
+    card.write_text(f"{text}[support]\nkey_pem = '''\n{read_site(card).operator.key_pem}'''\n")
+    with pytest.raises(SiteError, match=r"support\.key_pem: wanted an X25519 public key"):
+        import_site(card, places)
+    card.write_text(f"{text}[support]\nkey_pem = '''\n{support.public_pem().decode()}'''\n")
+    import_site(card, places)
+    path = read_config(places.config).support.key_file
+    assert path == places.config.with_name("support.pub")
+    assert read_recipient(path) == support.recipient
 
 
 @pytest.mark.parametrize("password", ["12345678", " both ends ", "back\\slash;#=[x]", "0" * 64, None])

@@ -101,6 +101,19 @@ def test_a_crash_loop_ends_in_safe_mode_and_what_waits_still_arrives(service, mo
         collect(listener, lambda got: any(s.capture is Capture.WATCHING for s in states_of(got)), 30)
 
 
+def test_it_knows_when_its_clock_was_set(service):
+    """The sandbox keeps it from asking the kernel: the mark of systemd-timesyncd tells it."""
+    mark = "/run/systemd/timesync/synchronized"
+    service.start()
+    assert service.facts()["clock.synchronised"] == 0.0
+    service.container.run("mkdir", "-p", mark.rpartition("/")[0])
+    service.container.run("touch", mark)
+    try:
+        until(lambda: service.facts()["clock.synchronised"] == 1.0, "the clock to be known as set", 30)
+    finally:
+        service.container.run("rm", mark)
+
+
 PROBE = """
 import errno, json, os, socket, sys
 def tried(what):

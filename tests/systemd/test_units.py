@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
-EXPOSURE_MAX = 1.6
+EXPOSURE_MAX = 1.5
 CAMERA = {"char-video4linux rw", "char-media rw", "char-dma_heap rw"}
 SERVICES = ["deskwatch.service", "deskwatch-safe.service"]
 

@@ -49,6 +49,7 @@ def card(coding="ltrb", bins=1, threshold=0.5, layout=None, labels=LABELS, **gri
         layout=GridLayout(coding=coding, bins=bins, **grid),
         threshold=threshold if isinstance(threshold, Threshold) else Threshold(default=threshold),
         provenance=Provenance(trained_on="nothing", notices="none"),
+        golden=None,
     )
 
 

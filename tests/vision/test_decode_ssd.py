@@ -37,6 +37,7 @@ def card(**changes) -> Card:
             "labels": ("person", "???", "cell phone", "cup"),
             "threshold": Threshold(default=0.5, labels={"cell phone": 0.25}),
             "provenance": Provenance(trained_on="nothing", notices="none"),
+            "golden": None,
             **changes,
         },
     )

@@ -276,7 +276,7 @@ def test_a_card_that_does_not_fit_its_model_is_an_error_at_load(tmp_path, key, v
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (('"person", ', ""), "wanted labels for its 90 classes, got 89"),
+        (('"bicycle", ', ""), "wanted labels for its 90 classes, got 89"),
         (('"person", ', '"person", "extra", "two", '), "for its 90 classes, got 92"),
     ],
 )

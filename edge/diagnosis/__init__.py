@@ -1,0 +1,1 @@
+"""How a unit is: a table of checks, each with what it found, what was wanted, and what to do."""

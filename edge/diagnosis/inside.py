@@ -1,0 +1,22 @@
+"""The checks as the running unit does them itself, for `cmd/diagnose`."""
+
+from pathlib import Path
+
+from edge.clock import SystemClock
+from edge.config import Config
+from edge.diagnosis.check import Patient
+from edge.examination import Examine
+from edge.facts import Facts
+from edge.uplink.check_messages import CheckResult
+
+
+def examiner(path: Path, config: Config) -> Examine:
+    """Return what runs the table on the unit with these settings."""
+
+    def examine(facts: Facts) -> tuple[CheckResult, ...]:
+        from edge.diagnosis.runner import run  # noqa: PLC0415  most units are never asked
+        from edge.diagnosis.table import table  # noqa: PLC0415
+
+        return tuple(run(table(), Patient(SystemClock(), path, config, facts=facts, inside=True)))
+
+    return examine

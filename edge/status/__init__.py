@@ -1,0 +1,1 @@
+"""What the unit does and why, on one screen: `deskwatch status`."""

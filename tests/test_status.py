@@ -1,0 +1,148 @@
+"""`deskwatch status`: one screen of what the unit does and why; of one that is down, what is left."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from edge.clock import SystemClock
+from edge.diagnosis.check import Patient
+from edge.status.command import lines_of
+from edge.status.rows import Known
+from edge.status.words import ALARMS, CAPTURES
+from edge.uplink.messages import Alarm, AlarmCode, Capture
+from edge.worklog.entries import Here
+from edge.worklog.log import WorkerLog
+from edge.worklog.reading import newest, read
+from tests.broker import until
+from tests.daemon import COMMAND
+
+SOUND = {
+    "capture.state": "watching",
+    "capture.reason": "",
+    "policy.version": 5.0,
+    "policy.phase": "none",
+    "link.address": "mqtt.example:8883",
+    "link.connected": 1.0,
+    "link.since_at": "2026-03-04T05:06:07.089Z",
+    "spool.events": 0.0,
+    "spool.thumbnails": 0.0,
+    "led.fitted": 1.0,
+    "button.fitted": 1.0,
+    "notice.accepted_at": "2026-03-04T05:06:07.089Z",
+    "unit.up_s": 3600.0,
+    "unit.firmware": "0.1.0",
+    "watch.frames": 10.0,
+    "watch.inferences": 1.0,
+}
+
+
+def status(config, *more, columns=80):
+    words = [COMMAND, "status", "--config", config, *more]
+    env = {**os.environ, "COLUMNS": str(columns), "LINES": "24"}
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, env=env)
+
+
+def screen(facts, alarms=(), errors=(), width=80):
+    clock = SystemClock()
+    patient = Patient(clock, "unit.toml", facts=facts, alarms=alarms, errors=errors)
+    return "\n".join(lines_of(Known(patient, [], "", clock.now_at()), width, colour=False))
+
+
+def test_a_unit_that_runs_says_what_it_does_and_why_on_one_screen(daemon, mosquitto):
+    mosquitto.start()
+    daemon.watching()
+    until(lambda: "opened phone" in daemon.said(), "the phone to be seen")
+    done = status(daemon.config)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Unit cam-1 is watching, since ")
+    assert "policy    version 5, the unit's own: none came from afar" in lines
+    assert f"link      connected to 127.0.0.1:{mosquitto.port}, since " in done.stdout
+    assert "! There is no light that shows when the camera is open" in done.stdout
+    assert "Cell phone seen" in done.stdout
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert max(map(len, status(daemon.config, columns=50).stdout.splitlines())) <= 50
+    told = json.loads(status(daemon.config, "--json").stdout)
+    assert (told["running"], told["unit"], told["last"]) == (True, "cam-1", "is watching")
+    assert told["facts"]["capture.state"] == "watching"
+    assert {alarm["code"] for alarm in told["alarms"]} >= {"no-indicator", "no-button"}
+
+
+def test_one_that_was_killed_says_so_and_what_its_disk_tells(daemon):
+    daemon.watching()
+    daemon.stop(signal.SIGKILL)
+    done = status(daemon.config)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Unit cam-1 does not run, or cannot be asked."
+    assert "systemctl status deskwatch" in done.stdout
+    assert "Last in its log: it is watching, since" in " ".join(done.stdout.split())
+    assert "policy    version 5" in lines
+    assert "notice    accepted" in lines
+    assert json.loads(status(daemon.config, "--json").stdout)["running"] is False
+
+
+def test_one_without_settings_says_what_to_do(tmp_path):
+    done = status(tmp_path / "unit.toml")
+    assert done.returncode == 1
+    assert done.stdout.startswith("This unit does not run, or cannot be asked.\n")
+    assert "unit.toml: wanted a readable TOML file" in " ".join(done.stdout.split())
+    assert "\n\n\n" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({"capture.state": "break", "break.left_s": 600.0}, "break     10 min left at most"),
+        ({"capture.state": "repair", "repair.reason": "a loose\x1b cable"}, "repair    a loose· cable."),
+        ({"capture.state": "off-shift"}, "is off shift, camera closed"),
+        ({"capture.state": "blocked", "capture.reason": "covered"}, "out of focus or moved: covered."),
+        (
+            {"policy.desired_version": 6.0, "policy.phase": "refused", "policy.error": "below-floor"},
+            "below-floor",
+        ),
+        ({"link.connected": 0.0, "link.last_error": "refused"}, "NOT connected to mqtt.example:8883"),
+        ({"spool.events": 3.0, "spool.dead_letters": 2.0}, "3 events, 0 pictures; 2 refused by the broker"),
+        ({"spool.error": "disk I/O error"}, "not known: disk I/O error"),
+        ({"led.trouble": "no current"}, "light does not work: no current"),
+        ({"notice.accepted_at": None}, "notice NOT accepted: deskwatch notice --accept"),
+        ({"errors.count": 2.0}, "errors    2 since the start"),
+    ],
+)
+def test_what_is_out_of_the_ordinary_is_said(changed, wanted):
+    sound, now = screen(SOUND), screen({**SOUND, **changed})
+    assert wanted in " ".join(now.split()) or wanted in now
+    assert wanted not in sound
+
+
+@pytest.mark.parametrize("code", AlarmCode)
+def test_every_alarm_says_what_is_wrong_and_what_to_do(code):
+    told = screen(SOUND, alarms=(Alarm(code=code, detail="here"),))
+    what, do = ALARMS[code]
+    assert f"! {what}: here" in told
+    assert do in " ".join(told.split())
+
+
+def test_every_state_of_the_camera_has_its_words():
+    assert set(CAPTURES) == set(Capture)
+
+
+def test_a_unit_that_says_too_little_is_still_shown():
+    assert screen({}).startswith("This unit")
+    assert screen({"capture.state": "a state of tomorrow"}).startswith("This unit a state of tomorrow")
+
+
+def test_the_newest_entries_are_read_from_the_end(tmp_path):
+    folder = tmp_path / "log"
+    clock = SystemClock()
+    with WorkerLog.open(folder, now_at=clock.now_at, now_s=clock.now_s) as log:
+        for number in range(50):
+            log.append([Here("camera", f"{number}")])
+    whole = list(read(folder))
+    for count in (0, 1, 7, len(whole), 1000):
+        assert newest(folder, count) == whole[len(whole) - min(count, len(whole)) :]
+    assert newest(tmp_path / "none", 5) == []
