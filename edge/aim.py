@@ -112,10 +112,13 @@ def shown(state: AimState, now_s: float, *, asks: bool) -> AimState:
     return replace(state, shown_s=now_s if asks else None)
 
 
-def press(state: AimState, now_s: float) -> tuple[AimState, bool]:
-    """Take a press of the button; return also whether it was the answer. Else it is for a break."""
-    state = settle(state, now_s)
-    if isinstance(state, Asked) and state.shown_s is not None and now_s - state.shown_s >= SEEN_S:
+def press(state: AimState, now_s: float, lasted_s: float = 0.0) -> tuple[AimState, bool]:
+    """Take a press of the button; return also whether it was the answer. Else it is for a break.
+
+    It is told of when the button is let go; for how long it was down, counts: it was meant as it went down.
+    """
+    state, began_s = settle(state, now_s), now_s - lasted_s
+    if isinstance(state, Asked) and state.shown_s is not None and began_s - state.shown_s >= SEEN_S:
         return Agreed(state.token, state.asked_s, state.heard_s, now_s), True
     return state, False
 

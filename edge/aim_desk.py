@@ -39,7 +39,8 @@ class AimDesk:
 
     def press(self) -> bool:
         """Take a press of the button; return whether it agreed. Waits for no disk."""
-        return self._indicator.trouble() is None and self._aim.press()
+        lasted_s = 0.0 if self.button is None else self.button.lasted_s
+        return self._indicator.trouble() is None and self._aim.press(lasted_s)
 
     def decline(self) -> None:
         """Take a no."""

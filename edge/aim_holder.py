@@ -77,10 +77,10 @@ class AimHolder:
         """Take from the watch whether the light asks."""
         self._move(lambda state, now_s: steps.shown(state, now_s, asks=asks))
 
-    def press(self) -> bool:
+    def press(self, lasted_s: float = 0.0) -> bool:
         """Take a press of the button; return whether it was the answer. Waits for no disk."""
         with self._lock:
-            state, answered = steps.press(self._state, self._clock.now_s())
+            state, answered = steps.press(self._state, self._clock.now_s(), lasted_s)
             self._become(state)
         if answered:
             log.info("the worker agrees to an aim, at the button")

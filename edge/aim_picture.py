@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.control.protocol import AimPicture
-from edge.vision.tamper import SOFT_CEILING, SOFT_FLOOR
+from edge.vision.limits import SOFT_CEILING, SOFT_FLOOR
 
 Grid = npt.NDArray[np.uint8]
 

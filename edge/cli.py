@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from edge.output import StdoutUnwritable, complain, make_folder, put
 
 if TYPE_CHECKING:
     from edge.vision.detector import Detector
-    from edge.vision.fetch import Progress
 
 GOOD, FINDING, ERROR, INTERRUPTED = 0, 1, 2, 130
 NOT_RUN = 3
@@ -251,78 +250,21 @@ def _reset(arguments: argparse.Namespace) -> int:
 
 
 def _policy_check(arguments: argparse.Namespace) -> int:
-    from edge.offline import start_of_watch
-    from edge.policy.document import PolicyError, PolicyMissing, check_labels, read_policy
-    from edge.vision.card import load_card
-    from edge.vision.model_file import find_card
+    from edge.file_commands import check_policy
 
-    card = load_card(find_card(arguments.model))
-    try:
-        policy = read_policy(arguments.file)
-        check_labels(policy, card.named_labels)
-        start_at = start_of_watch(policy, dt.datetime.now(dt.UTC)).astimezone(policy.zone)
-    except PolicyMissing:
-        raise
-    except PolicyError as error:
-        put(f"{error}")
-        return FINDING
-    watch = type(policy.watch).__name__.lower()
-    good = f"good: version {policy.version}, {len(policy.rules)} rules, {watch}"
-    put(f"{arguments.file}: {good}, on labels of {card.name}")
-    expires = f"{policy.expires_at:%Y-%m-%d %H:%M %Z}"
-    if (recipient := policy.thumbnail.sealed_to) is not None:
-        put(f"  its pictures are sealed to key {recipient.kid}")
-    put(f"  watches from {start_at:%a %Y-%m-%d %H:%M} {policy.timezone}, expires {expires}")
-    return GOOD
+    return check_policy(arguments)
 
 
 def _model_check(arguments: argparse.Namespace) -> int:
-    from edge.vision.card import CardMissing, ModelError
-    from edge.vision.detector import Detector
-    from edge.vision.model_file import find_card
+    from edge.file_commands import check_model
 
-    try:
-        card_path = find_card(arguments.card)
-        detector = Detector.load(card_path, threads=1)
-    except CardMissing:
-        raise
-    except ModelError as error:
-        put(f"{error}")
-        return FINDING
-    card, runtime = detector.card, detector.interpreter.runtime
-    size = f"{card.input.width_px}x{card.input.height_px}"
-    labels = f"{len(card.named_labels)} labels"
-    put(f"{card_path}: good: {card.file}, {size}, {labels}, {runtime.name} {runtime.version}")
-    return GOOD
+    return check_model(arguments)
 
 
 def _model_fetch(arguments: argparse.Namespace) -> int:
-    from edge.vision.card import load_card
-    from edge.vision.fetch import fetch
-    from edge.vision.model_file import find_card
+    from edge.file_commands import fetch_model
 
-    card_path = find_card(arguments.name)
-    with _progress() as progress:
-        path = fetch(load_card(card_path), arguments.into or card_path.parent, progress=progress)
-    put(f"{path}: in place and verified")
-    return GOOD
-
-
-@contextlib.contextmanager
-def _progress() -> "Iterator[Progress]":
-    """Show on a terminal how many bytes have come, in one line that is gone at the end."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-
-    def show(done: int, total: int | None) -> None:
-        of = f" of {total / 1e6:.1f}" if total else ""
-        sys.stderr.write(f"\r{done / 1e6:.1f}{of} MB")
-
-    try:
-        yield show
-    finally:
-        sys.stderr.write("\r\033[K")
+    return fetch_model(arguments)
 
 
 def _detector(arguments: argparse.Namespace) -> "Detector":

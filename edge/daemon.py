@@ -13,6 +13,7 @@ from threading import Event
 
 from edge import __version__
 from edge.border import read_bounded
+from edge.cameras import check_source, make_camera
 from edge.clock import SystemClock
 from edge.config import Config, read_config
 from edge.device.notify import Notifier
@@ -20,7 +21,9 @@ from edge.diagnosis.inside import examiner
 from edge.error_ring import ErrorRing, keeping_errors
 from edge.errors import EdgeError
 from edge.guard import guarding
-from edge.parts import broker_config, check_source, make_camera, make_hardware, redirected, trusted_keys
+from edge.last_settings import keep, read_or_last
+from edge.link_settings import broker_config, redirected, trusted_keys
+from edge.pins import make_hardware
 from edge.policy.document import (
     MAX_POLICY_BYTES,
     Policy,
@@ -33,7 +36,7 @@ from edge.provision.standing import with_pair_before
 from edge.running import running
 from edge.safe import Blindfold, why_failed
 from edge.stopping import Stop
-from edge.unit import Settings
+from edge.unit_settings import Settings
 from edge.uplink.carry import RECONNECT
 from edge.uplink.topics import Topics
 from edge.vision.card import Card, ModelError, load_card
@@ -56,16 +59,18 @@ def run_unit(path: Path, stop: Stop, *, safe: bool = False) -> None:
     # What hangs is ended by SIGABRT: let the log say where it hung.
     faulthandler.enable(2)  # standard error, by its number: whatever Python has it replaced with
     with keeping_errors() as errors:
-        _run_over(path, stop, partial(_run_safe if safe else _run, errors), Notifier())
+        config = read_or_last(path) if safe else read_config(path)
+        _run_over(path, config, stop, partial(_run_safe if safe else _run, errors), Notifier())
 
 
 def _run_over(
     path: Path,
+    config: Config,
     stop: Stop,
     run: Callable[[Path, Config, Stop, Event, Notifier], None],
     notifier: Notifier,
 ) -> None:
-    config, before = read_config(path), None
+    before = None
     while True:
         began = Event()
         try:
@@ -117,6 +122,7 @@ def _run(errors: ErrorRing, path: Path, config: Config, stop: Stop, began: Event
         ) as unit,
     ):
         began.set()
+        keep(path, config)
         with guarding(notifier, unit.progress, unit.summary):
             unit.watch(camera, frozen_after([source] if source else []), stop)
         if stop.final:

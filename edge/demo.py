@@ -31,7 +31,7 @@ from edge.policy.document import MAX_POLICY_BYTES, Policy, PolicyError, check_la
 from edge.running import running
 from edge.stopping import Stop, stop_on_signal
 from edge.story import printable, told
-from edge.unit import Settings
+from edge.unit_settings import Settings
 from edge.uplink.broker import LocalBroker, local_broker
 from edge.uplink.link import BrokerConfig
 from edge.uplink.listener import Listener, listen

@@ -4,13 +4,17 @@ A flash card moves its blocks: what it held before may stay in cells that no fil
 those only an encrypted card helps; against who reads files, deleted ones too, this does.
 """
 
+import fcntl
 import os
 import stat
+import struct
 from pathlib import Path
 
 from edge.errors import EdgeError
 
 _ZEROS = bytes(1 << 16)
+_FITRIM = 0xC0185879
+"""ioctl(2), linux/fs.h: start, length and least length of what is to be discarded, three 64-bit numbers."""
 
 
 class NotErased(EdgeError):
@@ -58,6 +62,23 @@ def erase_within(folder: Path) -> None:
             erase_tree(entry)
         else:
             erase_file(entry)
+
+
+def let_go(folder: Path) -> bool:
+    """Have the disk forget what its free blocks held: files that were replaced before lie on there.
+
+    Returns False where the disk or the file system takes no such order, or this is not root.
+    """
+    os.sync()  # what was removed just now is free once that is on the disk
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(descriptor, _FITRIM, struct.pack("=QQQ", 0, (1 << 64) - 1, 0))
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from edge.errors import EdgeError
-from edge.facts import Facts
+from edge.facts import Facts, facts_afar
 from edge.uplink.allowance import Allowance
 from edge.uplink.check_messages import CheckResult
 from edge.uplink.command_messages import CommandError, DiagnoseResult
@@ -30,7 +30,7 @@ class Examination:
     def begin(self, answer: Answer) -> None:
         """Have the unit looked over, and answer when that is done. Raises NotDone where one goes on."""
         if self._examine is None:
-            answer(DiagnoseResult(facts=self._facts()))
+            answer(DiagnoseResult(facts=facts_afar(self._facts())))
             return
         if self._thread is not None and self._thread.is_alive():
             raise NotDone(CommandError.BUSY, "wanted one diagnosis at a time, got another that goes on")
@@ -40,12 +40,15 @@ class Examination:
         self._thread = threading.Thread(
             target=self._run, args=(self._examine, answer), name="diagnosis", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no memory, or too many threads
+            raise NotDone(CommandError.FAILED, f"wanted a thread for the diagnosis, got: {error}") from error
 
     def _run(self, examine: Examine, answer: Answer) -> None:
         try:
             facts = self._facts()
-            found = DiagnoseResult(facts=facts, checks=examine(facts))
+            found = DiagnoseResult(facts=facts_afar(facts), checks=examine(facts))
         except EdgeError as error:
             answer(Problem(code=CommandError.FAILED, problem=str(error)[:1024]))
         except Exception as error:

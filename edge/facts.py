@@ -1,19 +1,50 @@
 """How the unit is, as facts with names: the answer to `cmd/diagnose`."""
 
 import datetime as dt
+import re
 
 from edge import __version__
 from edge.clock import Clock
-from edge.uplink.carry import LinkStatus
-from edge.uplink.messages import State
+from edge.counts import Counts
+from edge.uplink.link_status import LinkStatus
+from edge.uplink.messages import Capture, State
 from edge.uplink.records import SpoolError
 from edge.uplink.spool import Spool
 from edge.uplink.twin_messages import Reported
 from edge.uplink.wire import timestamp
-from edge.vision.tamper import Figures
-from edge.watching import Counts
+from edge.vision.types import Figures
 
 Facts = dict[str, str | float | None]
+
+TOLD_HERE = "told at the unit alone: deskwatch diagnose"
+"""In the place of a text that does not leave the unit."""
+_QUOTES = re.compile(r"(?<![^\s\"'(=:,])/(?!(?:dev|proc|sys)/)[^\s/]|\bgot\b")
+"""A path that is none of every unit's; the word by which our errors say what they got: anybody's text."""
+_THEIR_OWN = frozenset({"policy.error_path"})
+"""A path in the document that whoever asks sent: no file's."""
+
+
+def quotes(text: str) -> bool:
+    """Return whether a text holds a path, or what an error quotes: it does not leave the unit."""
+    return _QUOTES.search(text) is not None
+
+
+def facts_afar(facts: Facts) -> Facts:
+    """Return the facts as they may leave the unit: with no path, and no text that somebody wrote.
+
+    The reason of a break, or of a repair, is `state`'s to tell.
+    """
+    written = {"repair.reason"}
+    if facts.get("capture.state") in (Capture.BREAK, Capture.REPAIR):
+        written.add("capture.reason")
+
+    def stays(name: str, value: str) -> bool:
+        return name in written or (quotes(value) and name not in _THEIR_OWN)
+
+    return {
+        name: TOLD_HERE if isinstance(value, str) and value and stays(name, value) else value
+        for name, value in facts.items()
+    }
 
 
 def link_facts(status: LinkStatus, now_s: float) -> Facts:
@@ -93,7 +124,7 @@ def watch_facts(counts: Counts, now_s: float) -> Facts:
     took = counts.latencies.percentiles()
     return {
         "watch.frames": counts.frames,
-        "watch.inferences": counts.inferences,
+        "watch.inferences": counts.spells,
         "watch.skipped": counts.skipped,
         "watch.camera_faults": counts.camera_faults,
         "watch.inference_p50_s": None if took is None else round(took.p50_s, 4),

@@ -15,6 +15,8 @@ _EVERY_S = 5.0
 """How often it looks, at most: for the status, where the service manager has no watchdog."""
 _SHARE = 4
 """How often it looks within the watchdog's time."""
+BEGIN_LIMIT_S = 60.0
+"""What comes before the watch's first turn is one run of the model."""
 
 
 @contextmanager
@@ -31,14 +33,14 @@ def guarding(
     if not notifier.heard:
         yield
         return
-    stop = threading.Event()
+    stop, began_s = threading.Event(), now_s()
     every_s = min(_EVERY_S, (notifier.watchdog_s or _EVERY_S) / _SHARE)
 
     def run() -> None:
         said, why = "", None
         while not stop.wait(every_s):
             made = progress()
-            late = None if made is None else stalled(made, now_s())
+            late = _not_begun(now_s() - began_s) if made is None else stalled(made, now_s())
             if late is None:
                 notifier.alive()
             elif why is None:
@@ -57,3 +59,10 @@ def guarding(
     finally:
         stop.set()
         thread.join()
+
+
+def _not_begun(waited_s: float) -> str | None:
+    """Return that the watch has not begun in time; None: it has time left."""
+    if waited_s <= BEGIN_LIMIT_S:
+        return None
+    return f"the watch has not begun for {waited_s:.0f} s, wanted within {BEGIN_LIMIT_S:.0f} s"

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 WRITE_EVERY_S = 60.0
 _MODE = 0o644
 """The exporter runs as another user."""
+_KIND = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Neither through a link nor into a pipe, on which it would wait for ever."""
 Value = float | int | None
 
 
@@ -40,9 +42,9 @@ METRICS = (
            lambda health: health.restarts),
     Metric("deskwatch_frames_total", "counter", "Frames taken since the unit's start.",
            lambda health: health.frames),
-    Metric("deskwatch_inferences_total", "counter", "Runs of the model since the unit's start.",
+    Metric("deskwatch_inferences_total", "counter", "Runs of the model, one counted in 5 s.",
            lambda health: health.inferences),
-    Metric("deskwatch_frames_skipped_total", "counter", "Frames that the model was not run on.",
+    Metric("deskwatch_frames_skipped_total", "counter", "Frames thrown away unseen.",
            lambda health: health.skipped),
     Metric("deskwatch_camera_faults_total", "counter", "Faults of the camera since the unit's start.",
            lambda health: health.camera_faults),
@@ -120,7 +122,7 @@ class Textfile:
         """Replace the file. One that cannot be written is said in the system's log, once."""
         beside = self._path.with_name(f".{self._path.name}.new")  # *.prom alone is read
         try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _MODE)
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _KIND, _MODE)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 os.fchmod(file.fileno(), _MODE)
                 file.write(exposition(health))

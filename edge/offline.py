@@ -12,6 +12,7 @@ from threading import Event
 from edge.breaks import Breaks
 from edge.capture.replay import ReplayCamera
 from edge.clock import Clock, SteppedClock, SystemClock
+from edge.counts import Counts
 from edge.evidence.sealing import SEALED_MEDIA_TYPE
 from edge.evidence.thumbnail import Jpeg
 from edge.output import write_file
@@ -29,7 +30,6 @@ from edge.uplink.report import Reporter
 from edge.uplink.topics import Topics
 from edge.vision.detector import Detector
 from edge.watch import Watch, frozen_after
-from edge.watching import Counts
 
 log = logging.getLogger(__name__)
 

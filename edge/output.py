@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -59,8 +60,20 @@ def for_whom() -> tuple[int, int] | None:
     return None
 
 
+def check_place(path: Path) -> None:
+    """Raise OutputUnwritable for what is no place of a file: root's rename would take a device from all."""
+    try:
+        found = path.stat().st_mode  # of what a link leads to: /dev/stdout is one
+    except OSError:
+        return
+    if not stat.S_ISREG(found):
+        what = "a folder" if stat.S_ISDIR(found) else "a device, a pipe or a socket"
+        raise OutputUnwritable(f"{path}: wanted the name of a file, got {what}")
+
+
 def write_file(path: Path, data: bytes, *, mode: int = 0o666, owner: tuple[int, int] | None = None) -> None:
     """Write a whole file, or leave what was there. `owner` is user and group. Raises OutputUnwritable."""
+    check_place(path)
     part = path.parent / f".{secrets.token_hex(8)}.part"  # a path may have no name: that is told below
     try:
         try:

@@ -9,18 +9,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edge.config import Config, ConfigError, read_config
-from edge.erasing import NotErased, erase_file, erase_tree, erase_within
+from edge.erasing import NotErased, erase_file, erase_tree, erase_within, let_go
 from edge.errors import EdgeError
 from edge.output import put
 from edge.provision.command import identity_folder
-from edge.provision.site import PLACES
+from edge.provision.folder import part_of
+from edge.provision.site import PLACES, is_wiped
 from edge.provision.wifi import FILE as WIFI_FILE
+from edge.state_folder import SPOOL_FILE
 
 GOOD = 0
-SPOOL_FILE = "spool.db"
 """As the unit calls it."""
 _HOME = Path("/etc/deskwatch")
 """All in it is deskwatch's own."""
+_STATE = Path("/var/lib/deskwatch")
+"""And in this, which is the state folder of a unit whose settings are there."""
 
 
 class UnitRuns(EdgeError):
@@ -39,17 +42,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Erase everything; return the exit code."""
     path: Path = arguments.config.absolute()
     config = _settings(path)
-    state = None if config is None else config.paths.state
-    if state is not None:
+    state = _state(path, config)
+    if state not in (None, _STATE):
         _check_state(state)
     if not arguments.yes:
         _confirm(config)
+    if state is not None:
+        state = state.resolve()  # on another disk, by a link: the unit follows it too
+    places = PLACES if arguments.site is None else (arguments.site,)
     with _stopped(state):
         # What opens doors first, unit.toml last: after a power cut the same command finds the rest.
         erase_tree(identity_folder(arguments))
-        erase_file(arguments.wifi / WIFI_FILE)
-        for place in PLACES if arguments.site is None else (arguments.site,):
-            erase_file(place)
+        for file in (arguments.wifi / WIFI_FILE, *places):
+            erase_file(part_of(file))  # of an import that was cut off
+            erase_file(file)
         if config is not None:
             for file in _named(config, path.parent):
                 erase_file(file)
@@ -57,14 +63,30 @@ def run(arguments: argparse.Namespace) -> int:
             _erase_state(state)
         if path.parent == _HOME:
             _erase_beside(path)
+        erase_file(part_of(path))
         erase_file(path)
-    put("Erased: state, the worker's log, identity and settings. The unit is as it came.")
+    _tell(path, state)
+    _let_go([path.parent, arguments.wifi, *(place.parent for place in places), state])
     return GOOD
+
+
+def _let_go(folders: list[Path | None]) -> None:
+    """Have the disks forget what was replaced and deleted while the unit ran."""
+    for folder in _disks(folders):
+        if not let_go(folder):
+            put(f"{folder}: its disk cannot be told to forget what was deleted before: encrypt the next one.")
+
+
+def _tell(path: Path, state: Path | None) -> None:
+    if state is None:
+        put(f"Erased: identity and settings. No state: {path}, which told where it is, is gone.")
+    else:
+        put("Erased: state, the worker's log, identity and settings. The unit is as it came.")
 
 
 def _settings(path: Path) -> Config | None:
     """Return the settings; None where there are none: what else there is goes all the same."""
-    if not path.exists():
+    if not path.exists() or is_wiped(path):  # unit.toml goes last
         return None
     try:
         return read_config(path)
@@ -72,6 +94,13 @@ def _settings(path: Path) -> Config | None:
         if path.parent == _HOME:  # where its state is is known
             return None
         raise
+
+
+def _state(path: Path, config: Config | None) -> Path | None:
+    """Return the unit's state folder; None where nothing tells which it is."""
+    if config is not None:
+        return config.paths.state
+    return _STATE if path.parent == _HOME else None
 
 
 def _check_state(state: Path) -> None:
@@ -124,7 +153,20 @@ def _named(config: Config, home: Path) -> Iterator[Path]:
         config.support.key_file,
     ):
         if file is not None and file.absolute().is_relative_to(home):
+            yield part_of(file)
             yield file
+    if (figures := config.health.textfile) is not None:  # made by the unit, wherever it is
+        yield figures.with_name(f".{figures.name}.new")
+        yield figures
+
+
+def _disks(folders: list[Path | None]) -> Iterator[Path]:
+    """Give one folder, that there is, of each file system that they are in."""
+    seen = set()
+    for folder in folders:
+        if folder is not None and folder.is_dir() and (disk := folder.stat().st_dev) not in seen:
+            seen.add(disk)
+            yield folder
 
 
 def _erase_state(state: Path) -> None:

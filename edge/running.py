@@ -13,7 +13,9 @@ from edge.error_ring import ErrorRing
 from edge.errors import EdgeError
 from edge.examination import Examine
 from edge.safe import Blindfold
-from edge.unit import Settings, Unit
+from edge.state_folder import LOG_FOLDER, SPOOL_FILE
+from edge.unit import Unit
+from edge.unit_settings import Settings
 from edge.uplink.carry import Uplink
 from edge.uplink.records import SpoolError
 from edge.uplink.spool import Spool
@@ -22,8 +24,6 @@ from edge.worklog.log import WorkerLog
 
 log = logging.getLogger(__name__)
 
-SPOOL_FILE = "spool.db"
-LOG_FOLDER = "log"
 DRAIN_S = 3.0
 
 

@@ -1,19 +1,15 @@
 """The unit: the one place that wires the parts, and owns both loops."""
 
-import logging
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from threading import Event
-from typing import Literal
 
-from edge.backoff import Backoff
 from edge.breaks import Breaks, Notebook
 from edge.capture.frame import Camera
 from edge.clock import Clock
 from edge.clock_keeper import ClockKeeper
 from edge.config import Config
+from edge.counts import Counts
 from edge.desk import Desk
 from edge.device.boot import boot_id
 from edge.device.clock_quality import clock_is_synchronised
@@ -34,80 +30,45 @@ from edge.facts import (
     unit_facts,
     watch_facts,
 )
+from edge.follower import Follower
+from edge.from_before import left_open, log_is_lost, note_release
 from edge.health import Vitals, health_of
 from edge.metrics import WRITE_EVERY_S, Textfile
 from edge.notebook import TwoPlaces
 from edge.notice import Notice
 from edge.orders import Orders
 from edge.policy.breaks import BreakChange, Now
-from edge.policy.broker import Broker
-from edge.policy.document import Policy, shortest_hold_s
+from edge.policy.document import shortest_hold_s
 from edge.provision.standing import Reminder
 from edge.repair import Repair
 from edge.requests import Requests
 from edge.safe import Blindfold, NoCamera, SafeWatch
+from edge.state_folder import TWIN_FOLDER
 from edge.support.asked import AT_ONCE as BUNDLES_AT_ONCE
 from edge.support.asked import EVERY_S as BUNDLES_EVERY_S
 from edge.support.asked import BundleDesk
 from edge.teller import Teller, birth
+from edge.unit_settings import Settings
 from edge.uplink.activity import Beats
 from edge.uplink.allowance import Allowance, KeptAllowance
-from edge.uplink.broker_config import BrokerConfig
-from edge.uplink.carry import RECONNECT, REPORTS_AT_ONCE, REPORTS_EVERY_S, Uplink
+from edge.uplink.carry import REPORTS_AT_ONCE, REPORTS_EVERY_S, Uplink
 from edge.uplink.clock_fix import UNKNOWN_BOOT
 from edge.uplink.commands import AT_ONCE, EVERY_S, Commands
-from edge.uplink.envelope import PublicKey
 from edge.uplink.event_records import Build, Origin, gap_record
-from edge.uplink.identities import Before
 from edge.uplink.inbox import Inbox
 from edge.uplink.messages import Capture, Health, Model
-from edge.uplink.records import LostRange, OpenInfraction, Record, Serial, SpoolCorrupt, SpoolError
+from edge.uplink.records import LostRange, Record, Serial, SpoolCorrupt
 from edge.uplink.report import Reporter
 from edge.uplink.spool import Spool
-from edge.uplink.topics import Topics
 from edge.uplink.twin import TRIALS_AT_ONCE, TRIALS_EVERY_S, Twin
 from edge.uplink.twin_state import Proof
 from edge.uplink.twin_store import TwinStore
 from edge.vision.detector import Detector
 from edge.vision.golden import proven
 from edge.watch import Watch
-from edge.watching import Counts
 from edge.worklog.log import WorkerLog
 
-log = logging.getLogger(__name__)
-
-TWIN_FOLDER = "twin"
-RELEASE_NOTE = "release"
-LOG_NOTE = "log"
-NOTE_POLICY_EVERY_S = 86_400.0
-"""The rules in force are noted daily: so a log that is pruned, or begun anew, has them."""
 _CHANCE = random.SystemRandom()
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a unit is made with, apart from its camera and its eyes."""
-
-    topics: Topics
-    state: Path
-    """Folder of all that is kept: spool, policies, worker's log, notice, breaks; and the control socket."""
-    broker: BrokerConfig
-    policy: tuple[Policy, bytes]
-    """The unit's own, in force until a signed one is confirmed: parsed, and as it stands in its file."""
-    max_bytes: int = 64 << 20
-    max_age_s: float = 60 * 86_400.0
-    release: Literal["puback", "ack"] = "puback"
-    trusted: Mapping[str, PublicKey] = field(default_factory=dict)
-    confirm_timeout_s: float = 180.0
-    backoff: Backoff = RECONNECT
-    textfile: Path | None = None
-    """Where the unit's health is written for a node exporter; None: nowhere."""
-    config: Config | None = None
-    """The whole of unit.toml, for support bundles; None: none are made."""
-    redirect: Callable[[Broker], BrokerConfig] | None = None
-    """Makes the settings of the link that a policy names; None: a policy may not move this unit."""
-    before: Before | None = None
-    """Gives the pair before the newest, to come with where that one is refused; None: there is none."""
 
 
 class Unit:
@@ -157,14 +118,12 @@ class Unit:
             plain_broker=settings.broker.tls is None,
             trials=self._allowance("trials", TRIALS_AT_ONCE, TRIALS_EVERY_S),
         )
-        self._policy = self.twin.policy
-        self._broker = self._link_of(self._policy)
         state = birth(self._origin, self.twin.policy, spool.session, clock)
         self._diary = WorkersDiary(worker_log, topics, clock.now_at, clock.now_s)
         self._vitals = Vitals(System(), settings.state, clock, spool, self._origin.boot_id)
         self._textfile = None if settings.textfile is None else Textfile(settings.textfile)
         self._textfile_due_s = clock.now_s()
-        self._noted_policy, self._note_policy_due_s = "", clock.now_s()
+        self._follower = Follower(self.twin, settings, clock, self._diary)
         self.reporter = Reporter(
             self._origin,
             self._put,
@@ -174,8 +133,8 @@ class Unit:
             self._spool.skip,
             self._diary.keep,
         )
-        self.reporter.close_left_open(_left_open(spool), self.twin.policy, clock.now_at())
-        self._note_release()
+        self.reporter.close_left_open(left_open(spool), self.twin.policy, clock.now_at())
+        note_release(spool, settings.release)
         self.requests = Requests(self._make_breaks(), clock)
         self.desk = Desk(
             hardware or Hardware(),
@@ -192,14 +151,15 @@ class Unit:
         )
         if settings.config is not None:
             self.desk.make_bundle = self._bundles(settings.config, worker_log).make
-        self._mind_lost_log(worker_log)
+        if log_is_lost(spool, worker_log):
+            self.desk.block_lost_log()
         self.desk.note("camera", Capture.STARTING.value)
         if settings.textfile is not None:
             self.desk.note("figures on how the unit fares go to a file", str(settings.textfile)[:256])
         self.beats = Beats(clock, clock_is_synchronised)
         self.uplink = Uplink(
             spool,
-            self._broker,
+            self._follower.broker,
             topics,
             state,
             clock=clock,
@@ -281,10 +241,7 @@ class Unit:
         self._vitals.turn()
         self._write_textfile()
         self.twin.turn()
-        self._follow_policy()
-        self._note_policy()
-        # What a broker on trial takes may be for another one.
-        self.uplink.hold(held=self._broker != self._link_of(self.twin.confirmed))
+        self._follower.turn(self.uplink, self.desk.logs_begun)
         self.beats.link(connected=self.uplink.status().connected)
 
     def _write_textfile(self) -> None:
@@ -292,75 +249,15 @@ class Unit:
             self._textfile_due_s = self._clock.now_s() + WRITE_EVERY_S
             self._textfile.write(self.health())
 
-    def _note_release(self) -> None:
-        """Let an ingester that is waited for from now on know what it need not wait for."""
-        release = self._settings.release
-        try:
-            if self._spool.noted(RELEASE_NOTE) == release:
-                return
-            if release == "ack":
-                self._spool.note_released()
-            self._spool.note(RELEASE_NOTE, release)
-        except SpoolError as error:
-            log.warning("what the broker has already is not noted, until the next start: %s", error)
-
     def _mind_spool(self) -> None:
         damage, self._damage = self._damage, None
         if damage is not None:
             self.uplink.mend(damage)
 
-    def _follow_policy(self) -> None:
-        """Wake the watch for a new policy, and go to the broker that it names."""
-        policy = self.twin.policy
-        if policy is self._policy:
-            return
-        self._policy = policy
-        self._clock.wake()
-        broker = self._link_of(policy)
-        if broker != self._broker:
-            log.info("the policy's broker is %s", broker.address)
-            self._broker = broker
-            self.uplink.redial(broker)
-
-    def _note_policy(self) -> None:
-        """Let the worker's log have each policy that took force, at each start, and once a day."""
-        running, now_s = self.twin.reported.running, self._clock.now_s()
-        noted = f"{running.sha256} in log {self.desk.logs_begun}"
-        if noted == self._noted_policy and now_s < self._note_policy_due_s:
-            return
-        if self._diary.policy_took(running, self.twin.policy):
-            self._noted_policy, self._note_policy_due_s = noted, now_s + NOTE_POLICY_EVERY_S
-
-    def _mind_lost_log(self, worker_log: WorkerLog) -> None:
-        """Find that the worker's log began with this start, though there was one before."""
-        try:
-            if worker_log.head.seq <= 1 and self._spool.noted(LOG_NOTE) is not None:
-                self.desk.block_lost_log()
-            self._spool.note(LOG_NOTE, "began")
-        except SpoolError as error:
-            log.warning("a worker's log that is deleted may not be missed: %s", error)
-
-    def _link_of(self, policy: Policy) -> BrokerConfig:
-        redirect = self._settings.redirect
-        if policy.broker is None or redirect is None:
-            return self._settings.broker
-        return redirect(policy.broker)
-
     def _proof(self) -> Proof:
-        """Gather what speaks for the policy in force."""
-        status, watch = self.uplink.status(), self._watch
-        there = self._policy is self.twin.policy and status.config == self._broker
-        seen = watch.evidence if isinstance(watch, Watch) else None
-        if seen is None or seen.policy is not self.twin.policy:
-            frame_s, inference_s, off = None, None, False
-        else:
-            frame_s, inference_s, off = seen.frame_s, seen.inference_s, seen.off
-        return Proof(
-            connected=status.connected and there,
-            puback_s=status.last_puback_s if there else None,
-            frame_s=frame_s,
-            inference_s=inference_s,
-            off=off,
+        watch = self._watch
+        return self._follower.proof(
+            self.uplink.status(), watch.evidence if isinstance(watch, Watch) else None
         )
 
     def _put(self, build: Build) -> int:
@@ -442,17 +339,3 @@ class Unit:
             routes[topics.desired] = self.twin.desired
         # else no policy could prove itself, and would be blocked: it waits at the broker, retained.
         return Inbox(routes)
-
-
-def _left_open(spool: Spool) -> list[OpenInfraction]:
-    """Return what was open when the unit died; damage in that must not keep the unit from starting."""
-    try:
-        try:
-            return spool.open_infractions()
-        except SpoolCorrupt as error:
-            log.error("the spool is damaged, and is mended: %s", error)
-            spool.recover()
-            return spool.open_infractions()
-    except SpoolError as error:
-        log.error("what was left open cannot be read, and is not closed: %s", error)
-        return []

@@ -17,6 +17,7 @@ from edge.backoff import Backoff
 from edge.capture.footage import is_still
 from edge.capture.frame import CameraError, EndOfFootage, Frame
 from edge.clock import Clock
+from edge.counts import Counts, LastLook
 from edge.device.watchdog import Progress
 from edge.evidence.thumbnail import encode, keep_best
 from edge.policy.breaks import take_off
@@ -29,8 +30,9 @@ from edge.shutter import Shutter
 from edge.uplink.activity import Beats
 from edge.uplink.command_messages import CommandError
 from edge.uplink.messages import Capture
+from edge.vision.limits import FROZEN_AFTER_S
 from edge.vision.scene import look
-from edge.vision.tamper import FROZEN_AFTER_S, examine, unlearn
+from edge.vision.tamper import examine, unlearn
 from edge.vision.tracker import follow
 from edge.vision.types import Blind, Sight
 from edge.watching import (
@@ -38,9 +40,7 @@ from edge.watching import (
     ENDED_WHEN,
     REFUSED_WHEN,
     CaptureState,
-    Counts,
     Evidence,
-    LastLook,
     Looker,
     Memory,
     Outcome,
@@ -216,10 +216,10 @@ class Watch:
 
     def _count(self, now_s: float, *, inferred: bool) -> None:
         self.counts.frames += 1
-        self.counts.inferences += inferred
         self.counts.frame_s = self._clock.now_s()
         self.counts.rate.add(self.counts.frame_s)
         if inferred:
+            self.counts.ran(now_s)
             self.counts.inference_s = self.counts.frame_s
         inference_s = now_s if inferred else self.evidence.inference_s
         self.evidence = Evidence(self._policy, now_s, inference_s)

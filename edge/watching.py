@@ -9,7 +9,6 @@ from typing import Protocol
 from edge.capture.frame import Pixels
 from edge.device.watchdog import LOOKING
 from edge.evidence.thumbnail import Album, Jpeg
-from edge.latency import Latencies, Rate
 from edge.policy.breaks import BreakState
 from edge.policy.document import Policy
 from edge.policy.judge import Closed, Ended, Opened
@@ -19,9 +18,9 @@ from edge.uplink.messages import Capture
 from edge.vision.detector import View
 from edge.vision.mask import Polygon
 from edge.vision.scene import SceneState, open_blocks
-from edge.vision.tamper import Figures, TamperState
+from edge.vision.tamper import TamperState
 from edge.vision.tracker import TracksState
-from edge.vision.types import Blind, Detection
+from edge.vision.types import Detection
 
 log = logging.getLogger(__name__)
 
@@ -111,39 +110,6 @@ class Outcome(Protocol):
     def turn(self) -> None:
         """Do what is due once a turn of the loop."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class LastLook:
-    """What the measures said of the last frame that was looked at: numbers, and no picture."""
-
-    figures: Figures
-    blind: frozenset[Blind]
-    still_s: float
-    """For how long not one pixel has changed."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What the watch has done since it started. The watch's thread writes, any thread reads."""
-
-    frames: int = 0
-    inferences: int = 0
-    camera_faults: int = 0
-    frame_s: float | None = None
-    """When the last frame was taken, and the model last ran on one. Monotonic seconds."""
-    inference_s: float | None = None
-    skipped: int = 0
-    """Frames that were taken, and thrown away without a look at them as a whole: a break began, the gate
-    closed, or the shift ended while they were on their way. They are not in `frames`."""
-    latencies: Latencies = field(default_factory=Latencies)
-    """From a frame to what is in it: pre-processing, model and decoding."""
-    rate: Rate = field(default_factory=Rate)
-    """Of frames that were looked at."""
-    last: LastLook | None = None
-    """None: nothing was looked at yet."""
-    fault: str | None = None
-    """What the camera failed of last."""
 
 
 @dataclass(slots=True)

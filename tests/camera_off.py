@@ -1,21 +1,27 @@
 """A watch in a process of its own, whose memory can be searched: python -m tests.camera_off FOOTAGE [leaky].
 
 It writes `watching` once it has carried frames, and `off` when it begins to wait with its camera closed. It
-reads `break`, `shift end` and `go on`.
+reads `break`, `shift end` and `go on`. With `aim` it waits for a spot check that does not come, and reads
+`aim`, which somebody agrees to, and `aim end` too: `watching` is said once pictures of it were given out.
 """
 
 import datetime as dt
 import random
 import sys
 import threading
+import time
 from pathlib import Path
 from threading import Event
 
+import msgspec
+
+from edge.aim import START, End
 from edge.breaks import Breaks
 from edge.capture import footage, replay
 from edge.capture.replay import ReplayCamera
 from edge.clock import SystemClock
-from edge.policy.document import parse_policy
+from edge.control.protocol import AimAnswer, AimPicture, line_of
+from edge.policy.document import Spot, parse_policy
 from edge.requests import Requests
 from edge.shutter import Shutter
 from edge.uplink.messages import Capture
@@ -33,6 +39,19 @@ POLICY = parse_policy(b"""{
             {"id": "absent", "kind": "people", "min": 1, "hold_s": 300},
             {"id": "blocked", "kind": "tamper", "hold_s": 300}]}""")
 FRAMES = 8
+
+
+RARE = msgspec.structs.replace(POLICY, watch=Spot(mean_interval_s=28800.0, burst_s=10.0))
+
+
+def agree(aim):
+    """Ask, and agree as soon as a press may."""
+    aim._state = START  # without the rest after the one before
+    aim.ask("me")
+    while not aim.press():
+        aim.hear("me")
+        time.sleep(0.1)
+    aim.grant()
 
 
 class WallClock(SystemClock):
@@ -58,6 +77,9 @@ class Told:
         self.watch = None
         self.said, self.capture_now = "", Capture.STOPPED
         self.wanted = FRAMES
+        self.aim = None
+        self.shown = 0
+        """Pictures that an aim gave out."""
 
     def opened(self, *_):
         pass
@@ -72,20 +94,34 @@ class Told:
         return self.capture_now in (Capture.WATCHING, Capture.BLOCKED)
 
     def turn(self):
+        if self.capture_now is Capture.AIMING:
+            self.give_out()
         if self.watching and self.watch.counts.frames >= self.wanted and self.said != "watching":
             self.say("watching")
 
+    def give_out(self):
+        """Do what the control socket's thread does with a picture."""
+        self.aim.hear("me")
+        seen = self.aim.sighting()
+        if seen is not None:
+            picture = AimPicture(seen.cols, seen.rows, seen.grid, seen.brightness, seen.sharpness)
+            self.shown += len(line_of(AimAnswer("granted", "t" * 22, 1.0, "", picture))) > 0
+        if self.shown >= FRAMES and self.said != "watching":
+            self.say("watching")
+
     def waits(self):
+        if self.capture_now is Capture.AIMING:
+            return
         if not self.watching and self.said == "watching":
             self.say("off")
 
     def say(self, word):
-        self.said, self.wanted = word, self.watch.counts.frames + FRAMES
+        self.said, self.wanted, self.shown = word, self.watch.counts.frames + FRAMES, 0
         print(word, flush=True)
 
 
 def main():
-    if sys.argv[2:] == ["leaky"]:
+    if "leaky" in sys.argv[2:]:
         # What the memory is without the measures that this project takes.
         replay.overwrite_what_is_freed = lambda: False
         replay.release_memory = lambda: None
@@ -96,9 +132,10 @@ def main():
     camera = ReplayCamera(Path(sys.argv[1]), clock, pace="real", loop=None)
     requests = Requests(Breaks(clock, lambda: POLICY.breaks.max_s, lambda *_: None), clock)
     detector = Detector.load(find_card(DEFAULT_CARD), threads=1)
-    shutter = Shutter(camera)
-    watch = Watch(shutter, detector, lambda: POLICY, told, clock, random.Random(1), requests=requests)
-    told.watch = watch
+    shutter = Shutter(camera, aim=requests.aim.phase)
+    policy = RARE if "aim" in sys.argv[2:] else POLICY
+    watch = Watch(shutter, detector, lambda: policy, told, clock, random.Random(1), requests=requests)
+    told.watch, told.aim = watch, requests.aim
 
     def obey():
         for line in sys.stdin:
@@ -107,6 +144,10 @@ def main():
                     requests.start_break("water")
                 case "shift end":
                     clock.later = dt.timedelta(hours=6)
+                case "aim":
+                    agree(requests.aim)
+                case "aim end":
+                    requests.aim.end(End.DONE)
                 case "go on":
                     clock.later = dt.timedelta()
                     if requests.breaks.on is not None:

@@ -16,7 +16,8 @@ SHIFT = (dt.time(8), dt.time(12))
 """Each day, UTC, on the unit's own wall clock."""
 FORBIDS = {"break": "resume", "withdraw": "accept", "repair": "done", "led": "mend"}
 """What forbids the camera as soon as it is known to be done, by what may allow it once it was asked for."""
-ALLOWS = {allow: forbid for forbid, allow in FORBIDS.items()}
+AIMS = {**FORBIDS, "aim-end": "agree"}
+"""The same, of a unit that looks for an aim alone: the end of one, and a birth, forbid it until a press."""
 
 Line = Mapping[str, Any]
 
@@ -68,10 +69,10 @@ class _Life:
     excused: set[tuple[str, str, float]] = field(default_factory=set)
 
 
-def check(camera: Iterable[Line], hands: Iterable[Line]) -> Verdict:
+def check(camera: Iterable[Line], hands: Iterable[Line], forbids: Mapping[str, str] = FORBIDS) -> Verdict:
     """Compare the camera's journal with the hands'."""
     verdict = Verdict()
-    spans = list(_spans(hands, verdict))
+    spans = list(_spans(hands, verdict, forbids))
     verdict.spans = Counter(span.floor for span in spans)
     lives: dict[int, _Life] = {}
     for line in camera:
@@ -89,25 +90,26 @@ def check(camera: Iterable[Line], hands: Iterable[Line]) -> Verdict:
     return verdict
 
 
-def _spans(hands: Iterable[Line], verdict: Verdict) -> Iterator[Span]:
+def _spans(hands: Iterable[Line], verdict: Verdict, forbids: Mapping[str, str]) -> Iterator[Span]:
     """Give each time for which it is certain that the camera may not be open."""
+    allows = {allow: forbid for forbid, allow in forbids.items()}
     since_s: dict[str, float] = {"withdraw": 0.0}  # nothing was accepted at first
     known: set[str] = set()
     for line in hands:
         act, what = line["act"], line.get("what", "")
-        if act == "asked" and what in ALLOWS:
-            floor = ALLOWS[what]
+        if act == "asked" and what in allows:
+            floor = allows[what]
             if floor in since_s:
                 known.add(floor)
                 yield Span(floor, since_s.pop(floor), line["s"])
-        elif act == "told" and what in ALLOWS:
-            floor = ALLOWS[what]
+        elif act == "told" and what in allows:
+            floor = allows[what]
             if line["good"] is False and floor in known and floor != "withdraw":
                 verdict.faults.append(
                     Fault("forgotten", f"{what} was refused after {floor} was acknowledged")
                 )
             known.discard(floor)
-        elif act == "told" and what in FORBIDS and line["good"]:
+        elif act == "told" and what in forbids and line["good"]:
             since_s.setdefault(what, line["s"])
     for floor, from_s in since_s.items():
         yield Span(floor, from_s, float("inf"))

@@ -10,10 +10,12 @@ import logging
 import math
 import multiprocessing
 import os
+import random
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -23,17 +25,18 @@ import numpy as np
 import edge.notebook
 import edge.policy.gate
 import edge.shutter
+import edge.unit
 from edge.backoff import Backoff
 from edge.capture.frame import CameraLost, CameraStalled, Frame
 from edge.capture.wiping import blacken
 from edge.clock import SystemClock
 from edge.device.hardware import Hardware
-from edge.device.indicator import StandinIndicator
+from edge.device.indicator import StandinButton, StandinIndicator
 from edge.policy.document import parse_policy
 from edge.policy.gate import Conditions
 from edge.policy.schedule import Off
 from edge.running import running
-from edge.unit import Settings
+from edge.unit_settings import Settings
 from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.topics import Topics
 from edge.vision.standin import ColourDetector
@@ -47,6 +50,7 @@ POLICY = (
     b'"start": "08:00", "end": "12:00"}],'
     b'"rules": [{"id": "phone", "kind": "object", "labels": ["cell phone"], "hold_s": 2}]}'
 )
+SPOT = b'{"mode": "spot", "mean_interval_s": 28800, "burst_s": 10}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Life:
     port: int
     blind: str = ""
     """A floor that this unit ignores, to see that it is caught; see `_blind`."""
+    spot: bool = False
+    """It looks at no hour that a test lasts to see, but for an aim."""
 
     @property
     def state(self) -> Path:
@@ -71,6 +77,11 @@ class Life:
     def wall(self) -> Path:
         """By how many seconds the unit's wall clock is ahead of the monotonic one's."""
         return self.folder / "wall"
+
+    @property
+    def pressed(self) -> Path:
+        """There when somebody presses the button; gone when the unit was told."""
+        return self.folder / "pressed"
 
     @property
     def led_fault(self) -> Path:
@@ -179,16 +190,34 @@ def live(life: Life) -> None:
     light = Light(said, life.led_fault)
     _blind(life.blind, light)
     broker = BrokerConfig("127.0.0.1", life.port, "gate-1")
+    document = POLICY.replace(b'{"mode": "continuous"}', SPOT) if life.spot else POLICY
     settings = Settings(
         Topics("gate", "gate-1"),
         life.state,
         broker,
-        (parse_policy(POLICY), POLICY),
+        (parse_policy(document), document),
         backoff=Backoff(1.0, 5.0),
     )
     eyes = Eyes({(220, 20, 20): "cell phone"})
-    with running(settings, eyes, clock, hardware=Hardware(light)) as unit:
+    edge.unit._CHANCE = random.Random(1)  # its first check is an hour away
+    hardware = Hardware(light, partial(_button, life)) if life.spot else Hardware(light)
+    with running(settings, eyes, clock, hardware=hardware) as unit:
         unit.watch(Camera(said, clock), math.inf, stop)
+
+
+def _button(life: Life, on_press, on_hold) -> StandinButton:
+    """Give a button that is pressed by a file."""
+    button = StandinButton(on_press=on_press, on_hold=on_hold)
+
+    def feel() -> None:
+        while True:
+            if life.pressed.exists():
+                life.pressed.unlink()
+                button.press()
+            time.sleep(0.01)
+
+    threading.Thread(target=feel, daemon=True).start()
+    return button
 
 
 def _die_with_the_test() -> None:
@@ -226,4 +255,5 @@ _OPEN = {
     "withdraw": lambda _conditions: {"accepted": True},
     "repair": lambda _conditions: {"repair": None},
     "led": lambda _conditions: {"led": None},
+    "aim-end": _unless(Off.BETWEEN_CHECKS),
 }

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge import aim
@@ -79,6 +79,8 @@ def test_a_press_before_the_light_asked_for_long_enough_is_no_answer():
     assert press(ask(START, "me", T), T + 3.0)[1] is False  # the light never asked
     assert press(asked(), T + SEEN_S - 0.01)[1] is False
     assert press(asked(), T + SEEN_S)[1] is True
+    assert press(asked(), T + SEEN_S + 1.0, lasted_s=1.1)[1] is False  # it went down before
+    assert press(asked(), T + SEEN_S + 1.0, lasted_s=0.9)[1] is True
     dark = shown(shown(asked(), T + 1.0, asks=False), T + 2.0, asks=True)
     assert press(dark, T + 3.0)[1] is False  # it has to go on asking
 
@@ -157,7 +159,11 @@ steps = st.one_of(
 )
 
 
-@given(st.lists(st.tuples(steps, st.floats(0.0, 40.0)), max_size=80))
+waits = st.one_of(st.sampled_from([0.0, 0.5, 1.0, SEEN_S]), st.floats(0.0, 40.0))
+
+
+@given(st.lists(st.tuples(steps, waits), max_size=80))
+@example([(("ask", "me"), 0.0), (("lit", ""), 0.0), (("press", ""), 1.0), (("grant", ""), 0.0)])
 def test_whatever_comes_nothing_is_granted_without_a_press_under_a_light_that_asks(done):  # noqa: C901
     state, now_s = START, 0.0
     pressed_s, lit_s = -math.inf, math.inf

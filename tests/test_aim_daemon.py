@@ -36,6 +36,8 @@ class Unit:
     def __init__(self, daemon):
         self.daemon = daemon
         self.config, self.state = daemon.config, daemon.state
+        self.under = ()
+        """What stands before the command, to trace it."""
         daemon.policy["watch"] = SPOT
         daemon.config.write_text(f"{daemon.config.read_text()}\n{PINS}")
 
@@ -44,7 +46,7 @@ class Unit:
         (self.daemon.folder / "policy.json").write_text(json.dumps(self.daemon.policy))
         with self.daemon.log.open("a") as log:
             self.daemon.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.aim_unit", self.config],
+                [*self.under, sys.executable, "-m", "tests.aim_unit", self.config],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

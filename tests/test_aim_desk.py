@@ -133,6 +133,16 @@ def test_a_press_while_the_light_does_not_ask_takes_a_break(bench):
     assert bench.home.requests.breaks.on is not None
 
 
+def test_a_press_that_began_before_the_light_asked_takes_a_break(bench):
+    """The finger is on the button for a break, somebody asks at that moment, and it is let go slowly."""
+    bench.ask()
+    bench.turn(SEEN_S + 0.2)
+    bench.home.button.lasted_s = SEEN_S + 0.5
+    bench.home.button.press()
+    assert bench.home.requests.breaks.on is not None
+    assert bench.aim.phase() is Aim.NONE
+
+
 def test_a_press_under_a_light_that_failed_meanwhile_agrees_to_nothing(bench):
     bench.ask()
     bench.turn(SEEN_S)

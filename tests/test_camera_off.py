@@ -4,6 +4,7 @@ Noise is before the camera, so that any 32 bytes of a frame are found nowhere by
 such piece of any frame: not of its pixels, in either order of colours, nor of what the model was fed.
 """
 
+import base64
 import contextlib
 import itertools
 import queue
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.aim_holder import coarse
 from edge.capture.wiping import overwrite_what_is_freed
 from edge.vision.detector import Detector
 from edge.vision.model_file import DEFAULT_CARD, find_card
@@ -196,6 +198,43 @@ def test_no_picture_and_no_descriptor_is_left_when_the_camera_is_off(make_footag
             child.tell("go on")
             child.wait_for("watching")
             child.wait_until_it_holds(pieces, {"fed"})  # and it would be found after the next one, too
+    finally:
+        child.stop()
+
+
+def grids_of(frames):
+    """Pieces of the coarse grid of each frame, as it is and as it goes over the control socket."""
+    detector = Detector.load(find_card(DEFAULT_CARD), threads=1)
+    pieces = {}
+    for number, bgr in enumerate(frames):
+        content = detector.view(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))).content
+        grid = coarse(content, bgr.shape[1] / bgr.shape[0])
+        for row in range(0, grid.shape[0], 6):
+            pieces[f"grid of frame {number}, {row}"] = grid[row, :PIECE_BYTES].tobytes()
+        encoded = base64.b64encode(grid.tobytes())
+        for at in range(0, len(encoded) - PIECE_BYTES, 400):
+            pieces[f"line of frame {number}, {at}"] = encoded[at : at + PIECE_BYTES]
+    return pieces
+
+
+@pytest.mark.parametrize("order", ["aim end", "break"])
+def test_no_picture_and_no_grid_is_left_when_an_aim_is_over(make_footage, order):
+    if not overwrite_what_is_freed():
+        pytest.skip("not glibc: memory that others freed cannot be wiped")
+    path, frames = make_footage("folder")
+    pieces, grids = pieces_of(frames), grids_of(frames)
+    child = Child(path, "aim")
+    try:
+        for _ in range(2):
+            child.tell("aim")
+            child.wait_for("watching")
+            child.wait_until_it_holds(grids, {"grid"})
+            child.wait_until_it_holds(pieces)
+            child.tell(order)
+            child.wait_for("off")
+            assert child.holds({**pieces, **grids}) == set()
+            assert child.descriptors(path) == []
+            child.tell("go on")
     finally:
         child.stop()
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from edge.cameras import make_camera
 from edge.capture.picamera import PiCamera
 from edge.clock import SteppedClock
 from edge.config import CameraTable, ConfigDenied, ConfigError, read_config
-from edge.parts import broker_config, make_camera
+from edge.link_settings import broker_config
 from edge.policy.document import read_policy
 from edge.vision.model_file import DEFAULT_CARD
 

@@ -20,9 +20,14 @@ from pathlib import Path
 
 import pytest
 
+from edge.aim import SEEN_S
 from edge.control.client import ControlCut, ControlDenied, ControlSilent, NoUnitHere, ask
 from edge.control.protocol import (
     AcceptNotice,
+    AimAnswer,
+    AimAsk,
+    AimEnd,
+    AimLook,
     BeginRepair,
     Done,
     EndRepair,
@@ -33,7 +38,7 @@ from edge.control.protocol import (
 from edge.notice import shipped
 from tests.broker import free_port, until
 from tests.chaos.journal import Journal, read
-from tests.gate_check import FORBIDS, Verdict, check
+from tests.gate_check import AIMS, FORBIDS, Verdict, check
 from tests.gate_unit import Life, live
 
 KILLS = 160
@@ -47,11 +52,14 @@ REQUESTS = {
     "done": EndRepair,
 }
 ACTS = ("shift", *FORBIDS)
+AIM_ACTS = ("asking", "silence", "aim-end", *ACTS)
 PATIENCE_S = 30.0
 
 
 class Rig:
     """A unit, the hands that forbid and allow, and the kills. Every random choice comes from `chance`."""
+
+    _spot, _forbids = False, FORBIDS
 
     def __init__(self, folder: Path, chance: random.Random, blind: str = "") -> None:
         self._folder, self._chance, self._blind = folder, chance, blind
@@ -65,13 +73,13 @@ class Rig:
         self.kills: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
         (folder / "state").mkdir(mode=0o700)
-        self._life = Life(folder, 0, self._port, blind)
+        self._life = Life(folder, 0, self._port, blind, self._spot)
         self.set_clock(MORNING_S)
 
     # The unit
 
     def start(self) -> None:
-        self._life = Life(self._folder, self._life.number + 1, self._port, self._blind)
+        self._life = Life(self._folder, self._life.number + 1, self._port, self._blind, self._spot)
         self._unit = self._processes.Process(target=live, args=(self._life,), daemon=True)
         self._unit.start()
 
@@ -92,7 +100,7 @@ class Rig:
         return (self._folder / "unit.log").read_text()[-4000:]
 
     def verdict(self) -> Verdict:
-        return check(read(self._life.journal), read(self._folder / "hands.jsonl"))
+        return check(read(self._life.journal), read(self._folder / "hands.jsonl"), self._forbids)
 
     def now(self, act: str, of: Callable[[dict], bool] = lambda _line: True) -> list[dict]:
         """Return what this life's journal has of an act."""
@@ -212,20 +220,91 @@ class Rig:
         time.sleep(max(0.0, seconds))
 
 
+class AimRig(Rig):
+    """The same, of a unit that looks for an aim alone: somebody asks, and a press of the button agrees."""
+
+    _spot, _forbids = True, AIMS
+
+    def start(self) -> None:
+        self._life.pressed.unlink(missing_ok=True)
+        self._hands.note("told", what="aim-end", s=time.monotonic(), good=True)  # no aim outlasts a life
+        super().start()
+
+    def do(self, what: str) -> bool | None:
+        if what == "silence":
+            return True
+        if what != "aim-end":
+            return super().do(what)
+        with contextlib.suppress(NoUnitHere, ControlCut, ControlSilent, ControlDenied):
+            if isinstance(ask(self._life.state, AimEnd(self._token)), Done):
+                self._hands.note("told", what=what, s=time.monotonic(), good=True)
+                return True
+        return None
+
+    def see_frames(self) -> None:
+        """Ask for an aim, agree, and see frames come."""
+        self._ask()
+        asked_s, pressed = time.monotonic(), False
+
+        def seen() -> bool:
+            nonlocal pressed
+            answer = ask(self._life.state, AimLook(self._token))
+            assert isinstance(answer, AimAnswer), answer
+            assert answer.phase != "ended", answer
+            if not pressed and time.monotonic() - asked_s > SEEN_S + 0.3:
+                pressed = True
+                self._hands.note("asked", what="agree", s=time.monotonic())
+                self._life.pressed.touch()
+            time.sleep(0.05)
+            return answer.picture is not None
+
+        self.wait(seen, "a picture, once somebody agreed")
+        self._sleep(self._chance.uniform(0.0, 0.08))
+
+    def _ask(self) -> None:
+        def taken() -> bool:
+            answer = ask(self._life.state, AimAsk())
+            self._token = answer.token if isinstance(answer, AimAnswer) else ""
+            return bool(self._token)
+
+        self.wait(taken, "an aim to be asked for")
+
+    def torment(self, act: str) -> None:
+        """Have it be lined up; forbid that, end it, or say no more; kill it, and see it do nothing."""
+        self.set_clock(MORNING_S)
+        self.do("mend")
+        self.start()
+        self.up()
+        if act == "asking":  # killed while the light asks, and at the press itself
+            for what in FORBIDS.values():
+                self.wait(lambda what=what: self.do(what) is not None, f"an answer to {what}")
+            self._ask()
+            self._sleep(SEEN_S + 0.3 if (presses := self._chance.random() < 0.6) else 0.0)
+            if presses:
+                self._hands.note("asked", what="agree", s=time.monotonic())
+                self._life.pressed.touch()
+            self._sleep(self._chance.uniform(0.0, 0.1))
+            self.kill(act)
+        else:
+            self.allow_all()
+            self.strike(act)
+        self.linger()
+
+
 @contextlib.contextmanager
-def rig_in(folder: Path, seed: int, blind: str = ""):
-    rig = Rig(folder, random.Random(seed), blind)
+def rig_in(folder: Path, seed: int, blind: str = "", *, kind: type[Rig] = Rig):
+    rig = kind(folder, random.Random(seed), blind)
     try:
         yield rig
     finally:
         rig.close()
 
 
-def run(rig: Rig, chance: random.Random, kills: int) -> Verdict:
+def run(rig: Rig, chance: random.Random, kills: int, of: tuple[str, ...] = ACTS) -> Verdict:
     """Torment it with each act in turn, in rounds in random order, until it was killed so often."""
     acts: list[str] = []
     while rig.kills.total() < kills:
-        acts = acts or chance.sample(ACTS, len(ACTS))
+        acts = acts or chance.sample(of, len(of))
         rig.torment(acts.pop())
     return rig.verdict()
 
@@ -259,6 +338,32 @@ def test_no_forbidden_frame_however_often_it_is_killed(tmp_path, capsys):
     assert all(rig.kills[act] >= kills // 16 for act in ACTS), report
     assert verdict.lives_with_frames >= kills // 3, report  # it was watching when it was struck
     assert all(verdict.spans[floor] >= 2 for floor in FORBIDS), report
+
+
+@pytest.mark.timeout(300)
+def test_no_aim_gives_a_forbidden_frame_or_outlasts_a_kill(tmp_path, capsys):
+    """Nor does a press that came while the light asked, and was not noted: it was no grant."""
+    seed = int(os.environ.get("DESKWATCH_GATE_SEED", "0")) or random.randrange(1, 1 << 31)
+    kills = int(os.environ.get("DESKWATCH_GATE_KILLS", "0")) or 2 * len(AIM_ACTS)
+    with rig_in(tmp_path, seed, kind=AimRig) as rig:
+        verdict = run(rig, random.Random(seed + 1), kills, AIM_ACTS)
+        report = told(verdict, rig, seed)
+    with capsys.disabled():
+        print(f"\n{report}")
+    assert not verdict.faults, report
+    assert all(rig.kills[act] >= 1 for act in AIM_ACTS), report
+    assert verdict.lives_with_frames >= len(AIM_ACTS) - 2, report  # it was lined up when it was struck
+    assert verdict.spans["aim-end"] >= len(AIM_ACTS) - 2, report
+
+
+def test_a_unit_that_looks_without_an_aim_is_caught(tmp_path):
+    with rig_in(tmp_path, 1, blind="aim-end", kind=AimRig) as rig:
+        rig.start()
+        for allow in FORBIDS.values():
+            rig.wait(lambda allow=allow: rig.do(allow) is not None, f"an answer to {allow}")
+        rig.wait(lambda: rig.now("frame"), "a frame that nobody agreed to")
+        rig.kill("aim-end")
+        assert rig.verdict().floors == {"aim-end"}
 
 
 def test_a_break_that_was_acknowledged_outlasts_a_kill_at_that_moment(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from edge.device.notify import Notifier
 from edge.device.watchdog import Progress
-from edge.guard import guarding
+from edge.guard import BEGIN_LIMIT_S, guarding
 from edge.uplink.messages import Capture
 from tests.broker import until
 
@@ -65,6 +65,21 @@ def test_it_is_ready_then_alive_while_there_is_progress_and_silent_while_there_i
     time.sleep(0.3)
     assert heard.pending() == []  # nobody speaks for a unit that is over
     assert caplog.text.count("no longer told") == 1
+
+
+def test_a_watch_that_never_begins_is_not_waited_for_for_ever(manager, caplog):
+    """The model that hangs in its first run, before there is a loop that could be seen to stand still."""
+    listening, notifier = manager
+    heard, now_s = Heard(listening), [1000.0]
+    with guarding(notifier, lambda: None, lambda: "starting", lambda: now_s[0]):
+        until(lambda: heard.next() == "WATCHDOG=1", "a sign of life at the begin")
+        now_s[0] += BEGIN_LIMIT_S + 1.0
+        until(lambda: heard.next().startswith("STATUS=the watch has not begun for 61 s"), "the reason")
+        heard.pending()
+        heard.lines.clear()
+        time.sleep(0.5)
+        assert heard.pending() == []
+    assert "no longer told" in caplog.text
 
 
 def test_a_question_that_hangs_is_silence_too(manager):

@@ -651,3 +651,17 @@ def test_rules_that_are_noted_again_are_no_news_and_other_ones_are():
     assert news.rules(5, "a" * 64) == ""
     assert news.rules(6, "b" * 64) == "New rules took force: version 6"
     assert news.rules(5, "a" * 64) == "New rules took force: version 5"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(999, "999 bytes"), (1500, "1.5 kB"), (2_500_000, "2.5 MB"), (60_351_860_736, "60.4 GB")],
+)
+def test_a_size_is_said_in_the_unit_that_fits(count, text):
+    assert figures.size(count) == text
+
+
+def test_a_diagnosis_of_a_stopped_unit_that_looked_leaves_it_stopped_with_its_camera_closed():
+    said = words.doing(Capture.STOPPED, "a diagnosis at the unit")
+    assert said == "the unit was stopped, and its camera closed again"
+    assert words.doing(Capture.STOPPED, "") == "the unit was stopped"

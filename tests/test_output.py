@@ -1,6 +1,8 @@
 """What a command writes is there whole or not at all, and a complaint never goes to standard output."""
 
 import os
+import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +54,39 @@ def test_what_cannot_be_a_file_is_an_error_and_leaves_nothing(tmp_path, name):
     with pytest.raises(OutputUnwritable, match=name):
         write_file(tmp_path / name, b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("by", ["name", "link"])
+@pytest.mark.parametrize("what", ["device", "pipe", "socket"])
+def test_what_is_no_file_is_not_replaced(tmp_path, what, by):
+    """As root, `--out /dev/null` would have put a file in its place, for the whole machine."""
+    place = tmp_path / "place"
+    if what == "device":
+        if os.geteuid() != 0:
+            pytest.skip("only root makes devices")
+        os.mknod(place, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    elif what == "pipe":
+        os.mkfifo(place)
+    else:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(place))
+    before = place.lstat()
+    path = place if by == "name" else tmp_path / "link"
+    if by == "link":
+        path.symlink_to(place)
+    with pytest.raises(OutputUnwritable, match="got a device, a pipe or a socket"):
+        write_file(path, b"data")
+    assert place.lstat() == before
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_is_left_alone(tmp_path):
+    """Whoever may write in the folder leads no write of root's elsewhere."""
+    precious, link = tmp_path / "precious", tmp_path / "a.bundle"
+    precious.write_bytes(b"precious")
+    link.symlink_to(precious)
+    write_file(link, b"data")
+    assert (precious.read_bytes(), link.read_bytes(), link.is_symlink()) == (b"precious", b"data", False)
 
 
 def test_no_drawing_replaces_an_image(tmp_path):

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from edge.diagnosis.table import table
-from edge.unit import TWIN_FOLDER
+from edge.state_folder import TWIN_FOLDER
 from edge.uplink.command_messages import decode_ack
 from edge.uplink.listener import listen
 from edge.uplink.messages import decode_state
@@ -214,7 +214,8 @@ def test_a_diagnosis_from_afar_is_shown_the_worst_first_and_has_nothing_of_the_w
     assert done.returncode == 0, done.stderr
     table_text, _, facts = done.stdout.partition("What it says of itself:")
     assert facts, done.stdout
-    assert canary not in table_text
+    assert canary not in done.stdout
+    assert re.search(r"^  repair.reason +told at the unit alone", facts, re.MULTILINE)
     lines = table_text.splitlines()
     assert lines[0] == "Unit cam-1"
     assert lines[1].startswith("FAIL: config.readable: wrong"), lines[1]

@@ -1,5 +1,6 @@
 """Safe mode: nothing is looked at, what waits leaves, and the unit answers."""
 
+import os
 import subprocess
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from edge.breaks import Breaks
 from edge.capture.frame import CameraAbsent
 from edge.clock import SteppedClock
+from edge.config import ConfigError, read_config
 from edge.device.indicator import StandinIndicator
 from edge.device.watchdog import stalled
+from edge.last_settings import KEPT, keep, read_or_last
 from edge.notice import Notice
 from edge.policy.gate import Signal
 from edge.requests import Requests
@@ -102,10 +105,11 @@ class SafeDaemon(Daemon):
     def start_safe(self):
         with self.log.open("a") as log:
             command = [COMMAND, "run", "--safe", "--config", self.config]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            environ = {**os.environ, "STATE_DIRECTORY": str(self.state)}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
 
 
-@pytest.mark.parametrize("broken", ["policy", "model", "camera"])
+@pytest.mark.parametrize("broken", ["policy", "model", "camera", "settings"])
 def test_whatever_is_broken_what_waits_arrives_and_no_camera_opens(tmp_path, phone_photo, mosquitto, broken):
     folder = tmp_path / "safe"
     folder.mkdir()
@@ -119,6 +123,8 @@ def test_whatever_is_broken_what_waits_arrives_and_no_camera_opens(tmp_path, pho
             (folder / "policy.json").write_text("{")
         elif broken == "model":
             daemon.config.write_text(text + '\n[model]\ncard = "no-such-model"\n')
+        elif broken == "settings":
+            daemon.config.write_text(f"{text}\n[model\n")
         else:
             daemon.config.write_text(text.replace(str(phone_photo), str(folder / "gone.png")))
         mosquitto.start()
@@ -142,3 +148,27 @@ def test_whatever_is_broken_what_waits_arrives_and_no_camera_opens(tmp_path, pho
         if daemon.process is not None and daemon.process.poll() is None:
             daemon.process.kill()
             daemon.process.wait()
+
+
+def test_settings_stand_in_only_where_the_newest_are_no_good(tmp_path):
+    path, state = tmp_path / "unit.toml", tmp_path / "state"
+    state.mkdir()
+    paths = f'[paths]\nstate = "{state}"\npolicy = "/etc/deskwatch/policy.json"'
+    text = f'[unit]\ntenant = "acme"\nid = "cam-1"\n[broker]\nhost = "b.example"\n{paths}\n'
+    path.write_text(text)
+    first = read_config(path)
+    named = {"STATE_DIRECTORY": str(state)}
+    keep(path, first)
+    assert (state / KEPT).stat().st_mode & 0o077 == 0
+    path.write_text(text.replace("b.example", "c.example"))
+    assert read_or_last(path, named).broker.host == "c.example"
+    keep(path, first)  # somebody wrote there just now: nothing says that a unit starts with it
+    assert read_config(state / KEPT) == first
+    path.write_text("[unit\n")
+    assert read_or_last(path, named) == first
+    with pytest.raises(ConfigError, match="wanted TOML"):
+        read_or_last(path, {})
+    (state / KEPT).write_text("[unit\n")
+    with pytest.raises(ConfigError, match=str(path)):
+        read_or_last(path, named)
+    assert {entry.name for entry in state.iterdir()} == {KEPT}

@@ -70,6 +70,7 @@ def write_zone(folder, ends_at):
 def limits(daemon, broker_port, pictures):
     """Return what a unit may do: write what it keeps in its state folder, and reach one broker."""
     kept = r"spool\.(db(-wal|-shm|-journal|\.lock)?|mark|reserve)|(break|notice|repair)\.(json|json\.new|new)"
+    kept += r"|\.?unit\.toml(\.part)?"  # the settings that were good last
     logged = r"log\.lock|log/(head|segment-\d+\.jsonl|pictures/[0-9a-f-]{36}\.\d+\.(jpg|undated))(\.new)?"
     fresh = r"log/(head|pictures/[0-9a-f-]{36}\.\d+)\.new|twin/[a-z-]+\.(json|jws|new)"
     state = re.compile(rf"{re.escape(str(daemon.state))}/({kept}|{logged}|{fresh})")

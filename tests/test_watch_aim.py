@@ -297,10 +297,11 @@ def put(clock, holder, pixels, content=None):
 )
 def test_the_grid_is_never_finer_than_64_by_36_nor_a_block_smaller_than_four_pixels(size):
     rows, cols = coarse(np.zeros((*size, 3), np.uint8), size[1] / size[0]).shape
-    assert rows <= ROWS_MAX
-    assert cols <= COLS_MAX
-    assert rows <= max(1, size[0] // BLOCK_MIN_PX)
-    assert cols <= max(1, size[1] // BLOCK_MIN_PX)
+    assert (COLS_MAX, ROWS_MAX, BLOCK_MIN_PX) == (64, 36, 4)  # as docs/privacy.md promises
+    assert rows <= 36
+    assert cols <= 64
+    assert rows <= max(1, size[0] // 4)
+    assert cols <= max(1, size[1] // 4)
 
 
 def test_the_grid_holds_means_alone():
@@ -356,9 +357,10 @@ def test_what_nobody_asks_for_any_more_is_blackened_without_a_word_from_anybody(
     assert isinstance(holder._state, Idle)
 
 
-def test_what_a_mask_of_the_policy_hides_is_black():
+@pytest.mark.parametrize("watch", [RARE, '{"mode": "continuous"}'])
+def test_what_a_mask_of_the_policy_hides_is_black(watch):
     masks = '"masks": [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]],'
-    rig = Aimed(lambda n: np.full((240, 320, 3), 200, np.uint8), policy(watch=RARE, more=masks))
+    rig = Aimed(lambda n: np.full((240, 320, 3), 200, np.uint8), policy(watch=watch, more=masks))
 
     def view(pixels, masks=()):
         box = Letterbox((320, 240), (320, 240), masks=masks)

@@ -29,6 +29,19 @@ def test_a_look_takes_as_long_as_pre_processing_and_model_together():
     assert (took.p50_s, took.p99_s) == (pytest.approx(0.23), pytest.approx(0.23))
 
 
+def test_what_is_told_of_runs_of_the_model_does_not_tell_whether_somebody_moves():
+    """Told each minute, all its runs would be a meter of movement, which no rule asked for."""
+
+    def told(scene):
+        rig = Rig(scene, until_s=120.0).run()
+        return rig.watch.counts.inferences, watch_facts(rig.watch.counts, 120.0)["watch.inferences"]
+
+    still, still_told = told(lambda n: desk(number=n))
+    moving, moving_told = told(lambda n: np.roll(desk(number=n), n % 40, axis=1))
+    assert moving > 4 * still  # else this proves nothing
+    assert moving_told == still_told == pytest.approx(120 / 5, abs=1)
+
+
 def test_a_frame_is_looked_at_or_counted_as_skipped():
     """A break begins while the fourth frame is looked at: it is nobody's business any more."""
     rig = Rig(lambda n: desk(number=n), frames=10)

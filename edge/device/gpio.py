@@ -196,6 +196,11 @@ class GpioButton:
         self._give_back(device)
         return lost
 
+    @property
+    def lasted_s(self) -> float:
+        """How long it was down, when `on_press` is told."""
+        return self._presses.lasted_s
+
     def close(self) -> None:
         """Give the pin back."""
         with self._lock:

@@ -49,6 +49,11 @@ class Indicator(Protocol):
 class Button(Protocol):
     """The button of breaks. It tells of itself by what it was made with: `on_press` and `on_hold`."""
 
+    @property
+    def lasted_s(self) -> float:
+        """How long it was down, when `on_press` is told: what was meant, was meant as it went down."""
+        ...
+
     def trouble(self) -> str | None:
         """Return why it cannot be relied on now; None: it works, or there is none."""
         ...
@@ -136,6 +141,8 @@ class StandinButton:
         self.failure: str | None = None
         """What `trouble` answers."""
         self.closed = False
+        self.lasted_s = 0.0
+        """How long the next press is down."""
 
     def press(self) -> None:
         """Press and let go."""

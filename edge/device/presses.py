@@ -51,6 +51,8 @@ class Presses:
         self._down_s: float | None = None
         """Since when it is down."""
         self._call_off: Callable[[], None] = _nothing
+        self.lasted_s = 0.0
+        """How long the last press was down, as it is told of."""
 
     def begin(self, *, down: bool) -> None:
         """Begin anew. A button that is down already counts from the next press on."""
@@ -79,7 +81,8 @@ class Presses:
         if pressed_s is None:
             return
         # The other thread may be late: what was down for so long is no press.
-        if now_s - pressed_s < self._hold_s:
+        self.lasted_s = now_s - pressed_s
+        if self.lasted_s < self._hold_s:
             self._tell("pressed", self._on_press)
         else:
             self._tell("held", self._on_hold)

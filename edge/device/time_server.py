@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.device.name_server import resolve
 from edge.errors import EdgeError
 
 NTP_PORT = 123
@@ -68,9 +69,8 @@ def ask(server: Server, now_unix_s: Callable[[], float], not_before_s: float, ti
     cookie = int.from_bytes(os.urandom(8))
     query = _PACKET.pack(_VERSION << 3 | _CLIENT, 0, 0, 0, 0, 0, bytes(4), 0, 0, 0, cookie)
     try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as wire:
+        family, address = resolve(server.host, server.port, socket.SOCK_DGRAM, timeout_s)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as wire:
             wire.settimeout(timeout_s)
             wire.connect(address)  # answers of nobody else
             sent_s = now_unix_s()

@@ -1,60 +1,29 @@
 """What a unit that does not run has left: read as its next start would read it, and changed in nothing."""
 
-import errno
-import os
 from pathlib import Path
-from typing import Never, cast
+from typing import cast
 
 from edge.breaks import Breaks, Notebook
 from edge.clock import Clock
 from edge.config import Config
 from edge.device.boot import boot_id
 from edge.device.clock_quality import clock_is_synchronised
+from edge.diagnosis import in_force
 from edge.errors import EdgeError
 from edge.notebook import TwoPlaces
 from edge.notice import Notice
-from edge.parts import trusted_keys
-from edge.policy.document import Policy, PolicyError, read_policy
+from edge.policy.document import Policy
 from edge.repair import Repair
+from edge.state_folder import SPOOL_FILE
 from edge.uplink import books
 from edge.uplink.database import looking_into
-from edge.uplink.envelope import open_envelope
 from edge.uplink.lockfile import is_held
 from edge.uplink.looking import lock_of
 from edge.uplink.spool import Spool
-from edge.uplink.twin_check import Checks
-from edge.uplink.twin_start import recover
-from edge.uplink.twin_store import Disk, TwinStore
-from edge.vision.card import ModelError, load_card
-from edge.vision.model_file import find_card
+from edge.uplink.twin_store import ReadOnlyDisk
 
-SPOOL_FILE, LOG_FOLDER, TWIN_FOLDER = "spool.db", "log", "twin"
-"""As `edge/running.py` and `edge/unit.py` name them, which this room may not import."""
 LOG_CHANGED = "the worker's log"
 """How the reasons begin for which a unit blocks itself (`edge/desk.py`)."""
-
-
-class _Kept(Disk):
-    """A disk that is only read."""
-
-    def make_folder(self, path: Path) -> None:
-        _refuse(path)
-
-    def write(self, path: Path, data: bytes) -> None:
-        _refuse(path)
-
-    def replace(self, path: Path, target: Path) -> None:
-        _refuse(path)
-
-    def remove(self, path: Path) -> None:
-        _refuse(path)
-
-    def sync_folder(self, path: Path) -> None:
-        _refuse(path)
-
-
-def _refuse(path: Path) -> Never:
-    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
 
 class _KeptNotes:
@@ -93,7 +62,7 @@ def unreadable(folder: Path) -> str | None:
 
 def notice_of(config: Config) -> Notice:
     """Return the notice, and whether it was accepted."""
-    return Notice(config.paths.state, _Kept())
+    return Notice(config.paths.state, ReadOnlyDisk())
 
 
 def noted_repair(config: Config) -> str | None:
@@ -117,17 +86,11 @@ def noted_break(config: Config, policy: Policy, clock: Clock) -> Breaks:
 def policy_in_force(config: Config) -> Policy | None:
     """Return the policy that the next start would begin with; None where it would not start with any."""
     try:
-        own = read_policy(config.paths.policy)
-        labels = load_card(find_card(config.model.card)).named_labels
-        trusted = trusted_keys(config.twin.trusted_keys)
-    except (EdgeError, PolicyError, ModelError, OSError):
+        return in_force.policy_in_force(config).policy
+    except (EdgeError, OSError):
         return None
-    store = TwinStore(config.paths.state / TWIN_FOLDER, _Kept())
-    checks = Checks(config.unit.id, labels, plain_broker=not config.broker.encrypted)
-    recovered = recover(store.load(lambda envelope: open_envelope(envelope, trusted)), checks)
-    return recovered.policy or own
 
 
 def _two_places(config: Config, name: str) -> TwoPlaces:
     state = config.paths.state
-    return TwoPlaces(state, cast("Spool", _KeptNotes(state / SPOOL_FILE)), name, _Kept())
+    return TwoPlaces(state, cast("Spool", _KeptNotes(state / SPOOL_FILE)), name, ReadOnlyDisk())

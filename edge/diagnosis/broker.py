@@ -4,16 +4,24 @@ Beside a unit that runs only what it has no part in is tried: name, port, TLS. I
 second time: the broker would throw the unit out. What lies above TLS it says itself.
 """
 
-from edge.diagnosis.check import Check, Patient, Status, Verdict, failed, passed, skipped
+from edge.diagnosis.check import Check, Patient, Status, Verdict, failed, passed, skipped, warned
 from edge.diagnosis.way import probe_of
 
 UNACKNOWLEDGED_S = 15.0
+MANY, LASTS_S = 5, 60.0
+"""So many connections since the start of the unit, and no longer than this each: none of them holds."""
 
 
 def probe_auth(patient: Patient) -> Verdict:
     """Look whether the broker lets the unit in: by what it says, or in its place."""
     facts = patient.facts
     if facts is not None and facts.get("link.connected"):
+        count, up_s = facts.get("link.connections"), facts.get("unit.up_s")
+        if isinstance(count, float | int) and isinstance(up_s, float | int) and count >= MANY:
+            every_s = up_s / count
+            if every_s < LASTS_S:
+                limit = f"one that lasts for {LASTS_S:.0f} s and more"
+                return warned("flaps", f"{count:.0f} connections, one in {every_s:.0f} s", limit)
         return passed(f"connected to {facts.get('link.address')} over MQTT {facts.get('link.protocol')}")
     return probe_of("auth")(patient)
 
@@ -46,7 +54,8 @@ CHECKS = (
         "broker.dns",
         probe_of("dns"),
         {
-            "unknown": "Correct broker.host in unit.toml, or have the name entered. Try: getent hosts NAME.",
+            "unknown": "Correct broker.host in unit.toml, or have that name entered in the DNS."
+            " Try: getent hosts NAME.",
             "no-name-server": "The unit's name server does not answer. Look at Wi-Fi or cable, and at what"
             " the"
             " router hands out: resolvectl status.",
@@ -130,12 +139,14 @@ CHECKS = (
             " broker.protocol?",
             "no-answer": f"It takes the connection, and gives no welcome: the broker hangs. {_ASK} to"
             " restart it.",
+            "flaps": "The connection breaks again and again. Another unit may come with this unit's id"
+            " (unit.id, a copied card); else look at network.wifi and at the broker's log.",
             "not-yet": _NOT_YET,
             "not-connected": "The way there is free, and the last try failed for what stands here. Wait"
             " half a minute"
             " and run it again; if it stays, restart the unit.",
         },
-        timeout_s=60.0,
+        timeout_s=40.0,
     ),
     Check(
         "broker.publish",
@@ -151,6 +162,6 @@ CHECKS = (
             " or the"
             " access list ends it.",
         },
-        timeout_s=90.0,
+        timeout_s=45.0,
     ),
 )

@@ -7,7 +7,7 @@ from edge.diagnosis.check import Check, Patient, Verdict, failed, passed, skippe
 from edge.diagnosis.glimpse import glimpse
 from edge.diagnosis.seen import NotSeen, Seen
 from edge.uplink.messages import Capture
-from edge.vision.tamper import DARK_GREY, FROZEN_AFTER_S, SOFT_FLOOR
+from edge.vision.limits import DARK_GREY, FROZEN_AFTER_S, SOFT_FLOOR
 from edge.vision.types import Blind
 
 WANTED_HZ, HALF_HZ, LEAST_HZ = 10.0, 5.0, 1.0

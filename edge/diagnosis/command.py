@@ -4,6 +4,7 @@ import argparse
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ import msgspec
 from edge import __version__, check_report
 from edge.diagnosis.check import Check, Patient, Result
 from edge.diagnosis.patient import admit
-from edge.diagnosis.runner import run_check
+from edge.diagnosis.runner import WHOLE_S, run_check
 from edge.diagnosis.table import table
 from edge.errors import EdgeError
 from edge.output import coloured, complain, put
@@ -78,10 +79,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _results(checks: list[Check], patient: Patient, *, quiet: bool) -> list[Result]:
     found: list[Result] = []
+    until_s = time.monotonic() + WHOLE_S
     with _progress(quiet=quiet) as show:
         for number, check in enumerate(checks, 1):
             show(f"{number} of {len(checks)}: {check.name}")
-            found.append(run_check(check, patient))
+            found.append(run_check(check, patient, until_s))
     return found
 
 

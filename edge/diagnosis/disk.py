@@ -5,6 +5,8 @@ import os
 import statistics
 import tempfile
 import time
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 
 from edge.device.system import System, size_text, used_bytes
@@ -20,6 +22,7 @@ SLOW_S = 0.5
 """A report holds up the next look for so long: noticeable at two looks a second."""
 TOO_SLOW_S = 2.0
 """The camera stays open for as long as a report is written, and a break waits for it to close."""
+_LOOKED_AT = 2000
 _BYTES, _TIMES = 4096, 3
 WORN_TENTHS, WORN_OUT_TENTHS = 9, 11
 """Above 80 % of the life that its maker promises; above all of it."""
@@ -52,7 +55,20 @@ def probe_writable(patient: Patient) -> Verdict:
         _write(state)
     except OSError as error:
         return _unwritable(error, state, limit)
+    if (stranger := _stranger(state)) is not None:  # root writes anywhere, and the unit is not root
+        return failed("other-owner", f"{stranger} is another user's", "all of it the unit's user's")
     return passed("written, synced, removed", limit)
+
+
+def _stranger(state: Path) -> str | None:
+    """Return what in the state, or in a folder of it, is not its owner's."""
+    owner = state.stat().st_uid
+    with suppress(OSError):  # what comes and goes meanwhile, and what others may not see
+        for path in islice(chain(state.iterdir(), state.glob("*/*")), _LOOKED_AT):
+            with suppress(FileNotFoundError):
+                if path.lstat().st_uid != owner:
+                    return str(path.relative_to(state))
+    return None
 
 
 def _unwritable(error: OSError, state: Path, limit: str) -> Verdict:
@@ -134,7 +150,7 @@ def _write(folder: Path) -> float:
 
 def _there(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that is there."""
-    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
+    return next((path for path in (folder, *folder.parents) if os.path.isdir(path)), Path("/"))  # noqa: PTH112  it raises nothing
 
 
 def _others(folder: Path) -> bool:
@@ -168,6 +184,8 @@ CHECKS = (
             " replace the card.",
             "no-rights": "Give the folder back to the unit: sudo chown -R deskwatch: /var/lib/deskwatch"
             " (or what paths.state names).",
+            "other-owner": "Something ran as another user and left it there; the unit may not write it:"
+            " sudo chown -R deskwatch: /var/lib/deskwatch (or what paths.state names), then restart it.",
             "no-room": "Free space on the disk: see disk.free.",
             "broken": "The card does not take what is written: restart the unit; if it is so again,"
             " replace the card.",

@@ -1,53 +1,43 @@
 """What the camera shows: as the running unit says, or by a look of our own, once for all checks."""
 
 from collections.abc import Callable
-from contextlib import closing
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from edge.breaks import Breaks
-from edge.capture.frame import Camera, CameraError
 from edge.clock import Clock
 from edge.config import Config
-from edge.diagnosis.behind import (
-    LOG_FOLDER,
-    noted_break,
-    policy_in_force,
-    unit_that_holds,
-    unreadable,
-)
 from edge.diagnosis.check import Patient
-from edge.diagnosis.own_look import OwnLook, scheduled
 from edge.diagnosis.seen import NotSeen, Seen
-from edge.errors import EdgeError
 from edge.facts import Facts
-from edge.parts import make_camera, make_hardware
-from edge.policy.document import Policy
-from edge.policy.schedule import Off, next_window
 from edge.uplink.messages import Capture
-from edge.vision.card import load_card
-from edge.vision.model_file import find_card
-from edge.vision.tamper import Figures
-from edge.vision.types import Blind
+from edge.vision.types import Blind, Figures
 
-CONSENT = "with the worker's consent: deskwatch aim"
+if TYPE_CHECKING:
+    from edge.capture.frame import Camera
+
+_BESIDE_S = 0.5
+"""A look that took too long still goes on: it is not waited for a second time."""
 
 _looking = Lock()
 
 
-def glimpse(patient: Patient, opened: Callable[[Config, Clock], Camera] | None = None) -> Seen | NotSeen:
+def glimpse(patient: Patient, opened: "Callable[[Config, Clock], Camera] | None" = None) -> Seen | NotSeen:
     """Return what there is to see, of one look for all checks. `opened` makes the camera, closed."""
     if patient.facts is not None:
         return _told(patient.facts)
-    with _looking:
+    if not _looking.acquire(timeout=_BESIDE_S):
+        return NotSeen("the look that was begun before has not ended")
+    try:
         if "glimpse" not in patient.found:
-            patient.found["glimpse"] = _look(patient, opened or _camera)
+            # Only who looks needs what that takes: OpenCV is a third of a diagnosis that asks the unit.
+            from edge.diagnosis.permitted_look import look
+
+            patient.found["glimpse"] = look(patient, opened)
         seen = patient.found["glimpse"]
+    finally:
+        _looking.release()
     assert isinstance(seen, Seen | NotSeen)
     return seen
-
-
-def _camera(config: Config, clock: Clock) -> Camera:
-    return make_camera(config.camera, clock)
 
 
 def _told(facts: Facts) -> Seen | NotSeen:
@@ -57,10 +47,13 @@ def _told(facts: Facts) -> Seen | NotSeen:
         return NotSeen("the camera gives no picture: see camera.present", str(facts.get("capture.reason")))
     if not isinstance(blind, str):
         return NotSeen(f"not looked yet since the start: {state}")
+    named = [each for each in blind.split(",") if each]
+    if not set(named) <= set(Blind):
+        return NotSeen("the unit, of another version, says of it what this version does not know: restart it")
     numbers = {name: _number(facts, f"camera.{name}") for name in Figures.__dataclass_fields__}
     return Seen(
         Figures(**numbers),
-        frozenset(Blind(each) for each in blind.split(",") if each),
+        frozenset(map(Blind, named)),
         _number(facts, "camera.still_s") or 0.0,
         _number(facts, "watch.rate_hz"),
         _number(facts, "camera.frame_age_s") or 0.0,
@@ -70,48 +63,3 @@ def _told(facts: Facts) -> Seen | NotSeen:
 def _number(facts: Facts, name: str) -> float | None:
     value = facts.get(name)
     return float(value) if isinstance(value, int | float) else None
-
-
-def _look(patient: Patient, opened: Callable[[Config, Clock], Camera]) -> Seen | NotSeen:
-    config = patient.config
-    if config is None:
-        return NotSeen("unit.toml cannot be read")
-    why = _out_of_reach(config)
-    policy = policy_in_force(config) if why is None else None
-    if why is not None or policy is None:
-        return NotSeen(why or "not looked: no policy is in force that could allow it")
-    try:
-        breaks = noted_break(config, policy, patient.clock)
-        if (off := _closed_by(policy, breaks, patient.clock)) is not None:
-            return NotSeen(off)
-        card = load_card(find_card(config.model.card))
-        hardware = make_hardware(config)
-        with closing(hardware.indicator):
-            return OwnLook(config, policy, card, breaks, hardware, patient.clock).take(opened)
-    except CameraError as error:
-        return NotSeen("the camera gives no picture: see camera.present", str(error))
-    except EdgeError as error:
-        return NotSeen(str(error))
-
-
-def _out_of_reach(config: Config) -> str | None:
-    if (why := unit_that_holds(config) or unreadable(config.paths.state)) is not None:
-        return f"not looked: {why}"
-    if not (config.paths.state / LOG_FOLDER).is_dir():  # one that was deleted must not begin anew by this
-        return "not looked: there is no worker's log that could say so"
-    return None
-
-
-def _closed_by(policy: Policy, breaks: Breaks, clock: Clock) -> str | None:
-    """Return why the unit itself would not look now, in words; None: it would, or would when asked to."""
-    match scheduled(policy, breaks, clock):
-        case None:
-            return None
-        case Off.BREAK:
-            return f"not looked: the worker is on a break. {CONSENT.capitalize()}"
-        case Off.OFF_SHIFT:
-            window = next_window(policy, clock.now_at())
-            until = "" if window is None else f" until {window.start_at.astimezone(policy.zone):%A %H:%M}"
-            return f"not looked: off shift{until}"
-        case off:
-            return f"not looked: {off.value}"

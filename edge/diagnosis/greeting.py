@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from edge.device.boot import boot_id
 from edge.device.clock_quality import clock_is_synchronised
+from edge.diagnosis.as_owner import as_owner
 from edge.diagnosis.check import Patient
 from edge.diary import WorkersDiary
 from edge.errors import EdgeError
-from edge.uplink.broker_config import BrokerConfig
-from edge.uplink.carry import lasting_config
+from edge.state_folder import LOG_FOLDER, SPOOL_FILE
+from edge.uplink.broker_config import BrokerConfig, lasting_config
 from edge.uplink.clock_fix import UNKNOWN_BOOT
 from edge.uplink.link import Connection
 from edge.uplink.lockfile import is_held
@@ -30,7 +31,6 @@ from edge.uplink.wire import JSON, ClockQuality, timestamp
 from edge.worklog.log import WorkerLog
 
 ACK_S = 8.0
-SPOOL_FILE, LOG_FOLDER = "spool.db", "log"
 _AS_UNIT = "run it as the unit's user: sudo -u deskwatch deskwatch diagnose"
 
 
@@ -151,10 +151,13 @@ def _note(patient: Patient, message: Publication) -> str | None:
     assert patient.config is not None
     unit, folder = patient.config.unit, patient.config.paths.state / LOG_FOLDER
     try:
-        if folder.stat().st_uid != os.geteuid():  # else the unit could not write what we wrote
+        if os.geteuid() not in (0, folder.stat().st_uid):  # else the unit could not write what we wrote
             return f"the worker's log is not yours to write: {_AS_UNIT}"
         clock = patient.clock
-        with WorkerLog.open(folder, now_at=clock.now_at, now_s=clock.now_s) as log:
+        with (
+            as_owner(folder),
+            WorkerLog.open(folder, now_at=clock.now_at, now_s=clock.now_s) as log,
+        ):
             WorkersDiary(log, Topics(unit.tenant, unit.id), clock.now_at, clock.now_s).leaving([message])
     except FileNotFoundError:
         return "there is no worker's log yet, and nothing leaves without it"

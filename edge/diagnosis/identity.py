@@ -107,9 +107,10 @@ def probe_renewal(patient: Patient) -> Verdict:
     due = f"renewal is due from {certificate.renew_at:%Y-%m-%d} on"
     if patient.clock.now_at() < certificate.renew_at:
         return passed(due)
+    in_time = f"renewed from {certificate.renew_at:%Y-%m-%d} on"
     if (path.parent / REQUEST).exists():
-        return warned("requested", "a request waits for its certificate", due)
-    return warned("due", "two thirds of its life are over", due)
+        return warned("requested", "a request waits for its certificate", in_time)
+    return warned("due", "two thirds of its life are over", in_time)
 
 
 def probe_authority(patient: Patient) -> Verdict:

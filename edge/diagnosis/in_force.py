@@ -1,47 +1,20 @@
 """Which policy the unit follows, and which link it names, also where no unit runs to be asked."""
 
-import errno
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Never
 
 from edge.config import Config
-from edge.parts import broker_config, redirected, trusted_keys
+from edge.link_settings import broker_config, redirected, trusted_keys
 from edge.policy.document import Policy, read_policy
+from edge.state_folder import TWIN_FOLDER
 from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.envelope import open_envelope
 from edge.uplink.inbox import Refusal
 from edge.uplink.twin_check import Checks
 from edge.uplink.twin_start import Recovered, recover
 from edge.uplink.twin_state import Notes
-from edge.uplink.twin_store import Disk, Loaded, TwinStore
+from edge.uplink.twin_store import Loaded, ReadOnlyDisk, TwinStore
 from edge.vision.card import load_card
 from edge.vision.model_file import find_card
-
-TWIN_FOLDER = "twin"
-
-
-class _Still(Disk):
-    """A disk that is only read: what a crash left there is the unit's to put right."""
-
-    def _refuse(self, path: Path) -> Never:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
-
-    def make_folder(self, path: Path) -> None:
-        self._refuse(path)
-
-    def write(self, path: Path, data: bytes) -> None:
-        self._refuse(path)
-
-    def replace(self, path: Path, target: Path) -> None:
-        self._refuse(path)
-
-    def remove(self, path: Path) -> None:
-        self._refuse(path)
-
-    def sync_folder(self, path: Path) -> None:
-        self._refuse(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +37,7 @@ def policy_in_force(config: Config) -> InForce:
     own = read_policy(config.paths.policy)
     labels = load_card(find_card(config.model.card)).named_labels
     checks = Checks(config.unit.id, labels, not config.broker.encrypted)
-    store = TwinStore(config.paths.state / TWIN_FOLDER, _Still())
+    store = TwinStore(config.paths.state / TWIN_FOLDER, ReadOnlyDisk())
     loaded = store.load(lambda envelope: open_envelope(envelope, keys))
     found: Recovered = recover(loaded, checks)
     return InForce(found.policy or own, found.state.notes, found.fault, _trial(loaded, checks), loaded.lost)

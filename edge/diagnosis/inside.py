@@ -14,8 +14,8 @@ def examiner(path: Path, config: Config) -> Examine:
     """Return what runs the table on the unit with these settings."""
 
     def examine(facts: Facts) -> tuple[CheckResult, ...]:
-        from edge.diagnosis.runner import run  # noqa: PLC0415  most units are never asked
-        from edge.diagnosis.table import table  # noqa: PLC0415
+        from edge.diagnosis.runner import run
+        from edge.diagnosis.table import table
 
         return tuple(run(table(), Patient(SystemClock(), path, config, facts=facts, inside=True)))
 

@@ -1,20 +1,13 @@
 """Whether the model is the one that its card describes, sees what it should, and is fast enough."""
 
-import time
-from dataclasses import dataclass
 from threading import Lock
 
-from edge.config import ModelTable
 from edge.diagnosis.behind import policy_in_force, unit_that_holds
 from edge.diagnosis.check import Check, Patient, Verdict, failed, passed, skipped, warned
-from edge.errors import EdgeError
+from edge.diagnosis.tried import Tried
 from edge.facts import Facts
-from edge.latency import Latencies
 from edge.policy.document import shortest_hold_s
-from edge.vision.card import Card, ModelError, load_card
-from edge.vision.detector import Detector
-from edge.vision.golden import GOOD, deviation, drawing
-from edge.vision.interpreter import InterpreterMissing
+from edge.vision.card import GOOD, Card, ModelError, load_card
 from edge.vision.model_file import ModelMissing, check_model, find_card, find_model, model_folders
 
 BOARD_FILE = "proc/device-tree/model"
@@ -22,19 +15,9 @@ SLACK = 1.3
 """How much slower than measured on such a board a look may be: warm boards and other work slow it."""
 LOOKS_PER_HOLD = 2
 LEAST_HOLD_S = 1.0
-_TRIES = 12
-_TRY_FOR_S = 4.0
+_BESIDE_S = 0.5
+"""A try that took too long still goes on: it is not waited for a second time."""
 _NO_CONFIG = "unit.toml cannot be read"
-
-
-@dataclass(frozen=True, slots=True)
-class _Tried:
-    """A model that was run here."""
-
-    card: Card
-    differs: str | None
-    p50_s: float
-    p95_s: float
 
 
 _trying = Lock()
@@ -68,7 +51,7 @@ def probe_golden(patient: Patient) -> Verdict:
     if patient.facts is not None:
         return _golden_of(patient.facts, wanted)
     tried = _tried(patient)
-    if not isinstance(tried, _Tried):
+    if not isinstance(tried, Tried):
         return tried
     if tried.card.golden is None:
         return skipped(f"the card of {tried.card.name} does not say what is expected")
@@ -97,7 +80,7 @@ def probe_latency(patient: Patient) -> Verdict:
             return skipped(str(error))
     else:
         tried = _tried(patient)
-        if not isinstance(tried, _Tried):
+        if not isinstance(tried, Tried):
             return skipped("the model cannot be run: see model.golden")
         card, p50_s, p95_s, policy = tried.card, tried.p50_s, tried.p95_s, policy_in_force(patient.config)
         hold_s = None if policy is None else shortest_hold_s(policy)
@@ -136,38 +119,25 @@ def board_of(patient: Patient) -> str:
         return ""
 
 
-def _tried(patient: Patient) -> _Tried | Verdict:
+def _tried(patient: Patient) -> Tried | Verdict:
     """Load the model and run it, once for all checks of this patient; or say why not."""
     if patient.config is None:
         return skipped(_NO_CONFIG)
     if (holder := unit_that_holds(patient.config)) is not None:
         return skipped(holder)
-    with _trying:
-        if "model" not in patient.found:
-            patient.found["model"] = _try_out(patient.config.model)
-        tried = patient.found["model"]
-    assert isinstance(tried, _Tried | Verdict)
-    return tried
-
-
-def _try_out(table: ModelTable) -> _Tried | Verdict:
+    if not _trying.acquire(timeout=_BESIDE_S):
+        return skipped("the try that was begun before has not ended")
     try:
-        detector = Detector.load(find_card(table.card), threads=table.threads, backend=table.interpreter)
-    except InterpreterMissing as error:
-        return failed("no-interpreter", str(error), "an interpreter")
-    except EdgeError as error:
-        return failed("does-not-load", str(error), "a model that loads")
-    differs = deviation(detector)  # the first run warms it up, too
-    picture, took, until_s = drawing(), Latencies(), time.monotonic() + _TRY_FOR_S
-    for tries in range(_TRIES):
-        began_s = time.monotonic()
-        if tries and began_s >= until_s:
-            break
-        detector.detect(detector.view(picture))
-        took.add(time.monotonic() - began_s)
-    found = took.percentiles()
-    assert found is not None, "wanted a model that was run"
-    return _Tried(detector.card, differs, found.p50_s, found.p95_s)
+        if "model" not in patient.found:
+            # Only who runs the model needs what that takes.
+            from edge.diagnosis.model_run import try_out
+
+            patient.found["model"] = try_out(patient.config.model)
+        tried = patient.found["model"]
+    finally:
+        _trying.release()
+    assert isinstance(tried, Tried | Verdict)
+    return tried
 
 
 def _number(facts: Facts, name: str) -> float | None:

@@ -5,10 +5,8 @@ notice accepted, no repair, and a light that works. The worker's log says that i
 """
 
 import math
-import os
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from threading import Event
 
 from edge.breaks import Breaks
@@ -17,19 +15,23 @@ from edge.capture.frame import Camera, EndOfFootage, Frame
 from edge.clock import Clock
 from edge.config import Config
 from edge.device.hardware import Hardware
-from edge.diagnosis.behind import LOG_FOLDER, noted_repair, notice_of
+from edge.diagnosis.as_owner import as_owner
+from edge.diagnosis.behind import noted_repair, notice_of, unit_that_holds
 from edge.diagnosis.seen import NotSeen, Seen
 from edge.latency import Rate
 from edge.policy.document import Policy
 from edge.policy.schedule import Off, Waiting, schedule
 from edge.shutter import Shutter
+from edge.state_folder import LOG_FOLDER
 from edge.uplink.messages import Capture
 from edge.vision.card import Card
 from edge.vision.letterbox import Letterbox
+from edge.vision.limits import SOFT_FLOOR
 from edge.vision.scene import SceneState, look, open_blocks
-from edge.vision.tamper import SOFT_FLOOR, Figures, TamperState, examine
-from edge.vision.types import Blind
+from edge.vision.tamper import TamperState, examine
+from edge.vision.types import Blind, Figures
 from edge.worklog.entries import Here
+from edge.worklog.errors import LogUnusable
 from edge.worklog.log import WorkerLog
 
 LOOK_S = 3.0
@@ -74,6 +76,8 @@ class OwnLook:
             return NotSeen(off)
         self._note(Capture.WATCHING)  # before it opens; what cannot be noted is not done
         try:
+            if (started := unit_that_holds(self._config)) is not None:
+                return NotSeen(f"not looked: {started}")
             off_now = shutter.turn(self._off(), self._breaks.left_s())
             if off_now is not None:
                 return NotSeen(_in_words(off_now, shutter))
@@ -114,8 +118,13 @@ class OwnLook:
                 return
 
     def _may(self, shutter: Shutter) -> bool:
-        """Ask anew whether a look may go on; a press of the button ends it."""
-        return not self._pressed.is_set() and self._off() is None and not shutter.called_off()
+        """Ask anew whether a look may go on; a press of the button ends it.
+
+        So does a unit that starts meanwhile: a break that it is told of, it alone knows of.
+        """
+        if self._pressed.is_set() or unit_that_holds(self._config) is not None:
+            return False
+        return self._off() is None and not shutter.called_off()
 
     def _measure(self, frame: Frame) -> None:
         spec, (height, width) = self._card.input, frame.pixels.shape[:2]
@@ -165,20 +174,15 @@ class OwnLook:
     def _note(self, capture: Capture) -> None:
         """Tell the worker's log. Raises EdgeError; a log that was changed takes nothing."""
         folder = self._config.paths.state / LOG_FOLDER
-        with WorkerLog.open(folder, now_at=self._clock.now_at, now_s=self._clock.now_s) as worker_log:
-            note = Here("camera", f"{capture.value}: a diagnosis at the unit")
-            worker_log.append([note])
-        _give_to_owner(folder)
-
-
-def _give_to_owner(folder: Path) -> None:
-    """Let files that root made in the log be the unit's, which has to write them."""
-    if os.geteuid() != 0:
-        return
-    owner = folder.parent.stat()
-    for path in (folder, folder.with_name(f"{folder.name}.lock"), *folder.iterdir()):
-        if path.lstat().st_uid != owner.st_uid:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        note = Here("camera", f"{capture.value}: a diagnosis at the unit")
+        try:
+            with (
+                as_owner(folder.parent),
+                WorkerLog.open(folder, now_at=self._clock.now_at, now_s=self._clock.now_s) as worker_log,
+            ):
+                worker_log.append([note])
+        except OSError as error:
+            raise LogUnusable(f"{folder}: wanted the worker's log, got {error.strerror}") from error
 
 
 def _in_words(off: Off, shutter: Shutter) -> str:

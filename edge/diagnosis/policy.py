@@ -2,10 +2,11 @@
 
 import datetime as dt
 
+from edge.diagnosis.behind import unreadable
 from edge.diagnosis.check import Check, Patient, Verdict, failed, passed, skipped, warned
 from edge.diagnosis.in_force import InForce, policy_in_force
 from edge.errors import EdgeError
-from edge.parts import trusted_keys
+from edge.link_settings import trusted_keys
 from edge.policy.document import PolicyError, read_policy
 from edge.uplink.envelope import KeyUnusable
 from edge.uplink.twin_messages import Phase, RefusalCode
@@ -90,6 +91,8 @@ def _in_force(patient: Patient) -> InForce | Verdict:
     if patient.config is None:
         return skipped(_NO_CONFIG)
     path = patient.config.paths.policy
+    if unreadable(patient.config.paths.state) is not None and not patient.inside:
+        return skipped("not yours to read: run it with sudo")
     try:
         read_policy(path)
         return policy_in_force(patient.config)

@@ -2,49 +2,38 @@
 
 import socket
 import ssl
-import threading
 import time
 
+from edge.device.name_server import Address
+from edge.device.name_server import resolve as ask_name_server
 from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.tls import Tls
 
 RESOLVE_S, DIAL_S, SHAKE_S = 8.0, 5.0, 6.0
+DIAL_ALL_S = 10.0
+"""For all addresses of a name."""
 HEAR_S = 1.0
 """So long a broker over TLS 1.3 has for its word on our certificate; most are done in a few milliseconds."""
 _GLANCE_S = 0.1
 
-Addresses = list[tuple[socket.AddressFamily, tuple[str | int | bytes, ...]]]
+Addresses = list[Address]
 
 
 def resolve(host: str, port: int) -> Addresses:
-    """Ask the name server. Raises OSError, UnicodeError; TimeoutError: name servers keep no deadline."""
-    found: list[Addresses] = []
-    failed: list[OSError | UnicodeError] = []
-
-    def ask() -> None:
-        try:
-            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            failed.append(error)
-        else:
-            found.append([(family, address) for family, _, _, _, address in answers])
-
-    thread = threading.Thread(target=ask, name="check-resolve", daemon=True)
-    thread.start()
-    thread.join(RESOLVE_S)
-    if failed:
-        raise failed[0]
-    if not found:
-        raise TimeoutError(f"no answer in {RESOLVE_S:g} s")
-    return found[0]
+    """Ask the name server. Raises OSError, UnicodeError, TimeoutError."""
+    return ask_name_server(host, port, socket.SOCK_STREAM, RESOLVE_S)
 
 
 def dial(addresses: Addresses) -> socket.socket:
-    """Connect to the first address that answers. Raises OSError: that of the last one."""
+    """Connect to the first address that answers. Raises OSError: that of the last one that was tried."""
     last: OSError = OSError("no address")
+    until_s = time.monotonic() + DIAL_ALL_S
     for family, address in addresses:
+        left_s = until_s - time.monotonic()
+        if left_s <= 0.0:
+            break
         plain = socket.socket(family, socket.SOCK_STREAM)
-        plain.settimeout(DIAL_S)
+        plain.settimeout(min(DIAL_S, left_s))
         try:
             plain.connect(address)
         except OSError as error:

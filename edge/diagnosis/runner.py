@@ -1,12 +1,14 @@
 """Run checks: each in its own thread and time, so that one that hangs or breaks stops no other."""
 
 import logging
-import re
+import math
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from edge.diagnosis.check import Check, Patient, Result, Status, Verdict, failed
+from edge.facts import TOLD_HERE, quotes
 from edge.story import printable
 from edge.uplink.check_messages import COULD_NOT_RUN
 
@@ -18,10 +20,12 @@ HINTS = {
     COULD_NOT_RUN: "Run it again with sudo. If it still cannot run, make a support bundle and send it in.",
 }
 """What to do about what the runner itself finds, by code; the other hints are the checks' own."""
+WHOLE_S = 60.0
+"""For all checks together: whoever is on the phone waits for no more."""
+LATE_S = 2.0
+LONG_S = 20.0
+"""One that had so long of it is itself what was too slow."""
 TEXT_CHARS = 256
-TOLD_HERE = "told at the unit alone: deskwatch diagnose"
-_QUOTES = re.compile(r"(?<![^\s\"'(=:,])/(?!(?:dev|proc|sys)/)[^\s/]|\bgot\b")
-"""A path that is none of every unit's; the word by which our errors say what they got: anybody's text."""
 
 _hanging: dict[str, threading.Thread] = {}
 """Probes that took too long and still go on, by check: none is started a second time beside itself."""
@@ -34,18 +38,25 @@ def run(checks: Iterable[Check], patient: Patient, only: str | None = None) -> l
 
 def each(checks: Iterable[Check], patient: Patient, only: str | None = None) -> Iterator[Result]:
     """Give the results one after the other, as they come."""
+    until_s = time.monotonic() + WHOLE_S
     for check in checks:
         if only is None or fnmatchcase(check.name, only):
-            yield run_check(check, patient)
+            yield run_check(check, patient, until_s)
 
 
-def run_check(check: Check, patient: Patient) -> Result:
-    """Return how the check ended, its hint included. Raises nothing: what a probe raises is in the result."""
+def run_check(check: Check, patient: Patient, until_s: float = math.inf) -> Result:
+    """Return how the check ended, its hint included. Raises nothing: what a probe raises is in the result.
+
+    After `until_s` it has a moment, which is enough for most: others took its time.
+    """
     try:
-        verdict = _probed(check, patient)
+        verdict = _probed(check, patient, until_s)
         hint = check.hints[verdict.code] if verdict.status in {Status.WARN, Status.FAIL} else ""
-    except _TooSlow:
-        verdict = failed(TOO_SLOW, f"no result in {check.timeout_s:g} s", f"within {check.timeout_s:g} s")
+    except _NoTimeLeft:
+        verdict = Verdict(Status.SKIP, "could not run: others took its time", code=COULD_NOT_RUN)
+        hint = f"Mend what is too slow above, or run it alone: deskwatch diagnose --only {check.name}"
+    except _TooSlow as slow:
+        verdict = failed(TOO_SLOW, f"no result in {slow.limit_s:g} s", f"within {slow.limit_s:g} s")
         hint = HINTS[TOO_SLOW]
     except Exception as error:
         log.debug("%s could not run", check.name, exc_info=True)
@@ -66,12 +77,20 @@ def run_check(check: Check, patient: Patient) -> Result:
 class _TooSlow(Exception):
     """It never leaves this module."""
 
+    def __init__(self, limit_s: float) -> None:
+        super().__init__()
+        self.limit_s = limit_s
 
-def _probed(check: Check, patient: Patient) -> Verdict:
-    """Return what the probe found in its time. Raises what it raises, and _TooSlow."""
+
+class _NoTimeLeft(Exception):
+    """Nor does this."""
+
+
+def _probed(check: Check, patient: Patient, until_s: float) -> Verdict:
+    """Return what the probe found in its time. Raises what it raises, _TooSlow and _NoTimeLeft."""
     before = _hanging.get(check.name)
     if before is not None and before.is_alive():
-        raise _TooSlow
+        raise _TooSlow(check.timeout_s)
     _hanging.pop(check.name, None)
     found: list[Verdict | BaseException] = []
 
@@ -83,10 +102,11 @@ def _probed(check: Check, patient: Patient) -> Verdict:
 
     thread = threading.Thread(target=probe, name=f"check-{check.name}", daemon=True)
     thread.start()
-    thread.join(check.timeout_s)
+    limit_s = min(check.timeout_s, max(until_s - time.monotonic(), LATE_S))
+    thread.join(limit_s)
     if not found:
         _hanging[check.name] = thread
-        raise _TooSlow
+        raise _TooSlow(round(limit_s, 2)) if limit_s >= min(check.timeout_s, LONG_S) else _NoTimeLeft
     [end] = found
     if isinstance(end, Verdict):
         return end
@@ -97,7 +117,7 @@ def _probed(check: Check, patient: Patient) -> Verdict:
 
 def _may_leave(text: str) -> str:
     """Return what was found as it may leave the unit: no path, and nothing that an error quotes."""
-    return TOLD_HERE if _QUOTES.search(text) else _one_line(text)
+    return TOLD_HERE if quotes(text) else _one_line(text)
 
 
 def _one_line(text: str) -> str:

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from edge.vision.tamper import Figures
-from edge.vision.types import Blind
+from edge.vision.types import Blind, Figures
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Whether unit.toml can be used, and is what the unit runs with."""
 
-import datetime as dt
 from pathlib import Path
 
 from edge.config import ConfigDenied, ConfigError, read_config
@@ -25,9 +24,8 @@ def probe_readable(patient: Patient) -> Verdict:
         return failed("missing", "there is none", _WANTED)
     up_s = None if patient.facts is None else patient.facts.get("unit.up_s")
     if isinstance(up_s, int | float):
-        changed_at = dt.datetime.fromtimestamp(found.st_mtime, dt.UTC)
-        now_at = patient.clock.now_at()
-        if now_at - dt.timedelta(seconds=up_s) < changed_at <= now_at:
+        now_s = patient.clock.now_at().timestamp()
+        if now_s - up_s < found.st_mtime <= now_s:
             return warned("changed", "changed since the unit read it", "as the unit read it")
     return passed("reads" if patient.inside else f"unit {config.unit.id}", _WANTED)
 
@@ -42,9 +40,10 @@ CHECKS = (
         probe_readable,
         {
             "missing": "Name the unit's settings with --config, or put them in /etc/deskwatch/unit.toml; an"
-            " example lies in /usr/share/doc/deskwatch.",
+            " example lies in /usr/share/deskwatch.",
             "denied": "Run it again with sudo.",
-            "wrong": "Correct the line that is named in unit.toml, then: sudo systemctl restart deskwatch",
+            "wrong": "Correct the line that is named in unit.toml, then: sudo systemctl"
+            " reset-failed deskwatch; sudo systemctl restart deskwatch",
             "changed": "If it was meant to be changed: sudo systemctl restart deskwatch",
         },
     ),

@@ -1,11 +1,12 @@
 """What waits to be sent, whether it can be read, and what was lost."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.diagnosis.check import Check, Patient, Verdict, failed, passed, skipped, warned
-from edge.diagnosis.greeting import SPOOL_FILE
-from edge.uplink.looking import look
+from edge.state_folder import SPOOL_FILE
+from edge.uplink.looking import Look, look
 from edge.uplink.records import SpoolCorrupt, SpoolError, SpoolLocked, SpoolNewer
 
 FILLS, FULL = 0.8, 0.98
@@ -14,6 +15,10 @@ WAITS_S = 6 * 3600.0
 GIVEN_UP = 0.8
 """Of `spool.max_age_days`."""
 _DAY_S = 86_400.0
+_LOOK_LIMIT_S = 40.0
+"""All pages of the largest spool that a unit has by default, from a slow card."""
+_BESIDE_S = 0.5
+_looking = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +41,24 @@ def probe_integrity(patient: Patient) -> Verdict:
         return passed("the unit reads and writes it") if error is None else failed("unusable", str(error))
     if patient.config is None:
         return skipped("unit.toml cannot be used: see config.readable")
-    return _looked_at(patient.config.paths.state / SPOOL_FILE)
+    return _looked_at(patient, patient.config.paths.state / SPOOL_FILE)
 
 
-def _looked_at(path: Path) -> Verdict:
+def _looked_at(patient: Patient, path: Path) -> Verdict:
     try:
         if not path.exists():
             return skipped("there is none yet: the unit makes it when it starts")
         if (stranger := _other_owner(path)) is not None:
             return failed("denied", f"{stranger} is another user's", "the user's that the unit runs as")
-        found = look(path)
+        found = _look_once(patient, path)
     except SpoolNewer:
         return failed("newer", "written by a newer deskwatch", "one of this version")
     except SpoolCorrupt:
         return failed("damaged", "damaged", "sound")
     except SpoolLocked:
         return skipped("a unit uses it, and does not answer")
+    except _Elsewhere:
+        return skipped("the look that was begun before has not ended")
     except PermissionError:
         return skipped("not yours to read: run it with sudo")
     except SpoolError as error:
@@ -71,6 +78,29 @@ def _other_owner(path: Path) -> str | None:
         if file.exists() and file.stat().st_uid != owner:
             return name
     return None
+
+
+class _Elsewhere(Exception):
+    """Another check looks: it never leaves this module."""
+
+
+def _look_once(patient: Patient, path: Path) -> Look | None:
+    """Look for all checks of this patient: it takes seconds. Raises what `look` does, and _Elsewhere."""
+    if not _looking.acquire(timeout=_BESIDE_S):
+        raise _Elsewhere
+    try:
+        if "spool" not in patient.found:
+            try:
+                patient.found["spool"] = look(path)
+            except (SpoolError, OSError) as error:
+                patient.found["spool"] = error
+        found = patient.found["spool"]
+    finally:
+        _looking.release()
+    if isinstance(found, SpoolError | OSError):
+        raise found
+    assert found is None or isinstance(found, Look)
+    return found
 
 
 def probe_depth(patient: Patient) -> Verdict:
@@ -131,7 +161,9 @@ def _figures(patient: Patient) -> _Figures | Verdict:
     if patient.config is None:
         return skipped("unit.toml cannot be used: see config.readable")
     try:
-        found = look(patient.config.paths.state / SPOOL_FILE)
+        found = _look_once(patient, patient.config.paths.state / SPOOL_FILE)
+    except _Elsewhere:
+        return skipped("the look that was begun before has not ended: see spool.integrity")
     except (SpoolError, OSError):
         return skipped("needs spool.integrity")
     if found is None:
@@ -149,6 +181,8 @@ def _told(patient: Patient) -> _Figures | Verdict:
     facts = patient.facts or {}
     if facts.get("spool.error") is not None:
         return skipped("needs spool.integrity")
+    if not isinstance(facts.get("spool.events"), int | float):
+        return skipped("the unit does not say")
 
     def count(name: str) -> int:
         value = facts.get(f"spool.{name}")
@@ -184,7 +218,7 @@ CHECKS = (
             " stays,"
             " replace the card.",
         },
-        timeout_s=60.0,
+        timeout_s=_LOOK_LIMIT_S,
     ),
     Check(
         "spool.depth",
@@ -193,7 +227,7 @@ CHECKS = (
             "fills": f"It fills up: pictures will give way, then events. {_LINK}",
             "full": f"It is full, and older messages give way to newer ones. {_LINK}",
         },
-        timeout_s=60.0,
+        timeout_s=_LOOK_LIMIT_S,
     ),
     Check(
         "spool.oldest",
@@ -202,7 +236,7 @@ CHECKS = (
             "waits": f"Nothing has left for hours. {_LINK} With uplink.release = ack, look at the ingester.",
             "given-up-soon": f"The oldest events will soon be given up (spool.max_age_days). {_LINK}",
         },
-        timeout_s=60.0,
+        timeout_s=_LOOK_LIMIT_S,
     ),
     Check(
         "spool.dead-letters",
@@ -212,7 +246,7 @@ CHECKS = (
             " its access"
             " list (docs/acl) and its largest packet.",
         },
-        timeout_s=60.0,
+        timeout_s=_LOOK_LIMIT_S,
     ),
     Check(
         "spool.gaps",
@@ -222,6 +256,6 @@ CHECKS = (
             " the count"
             " is since the spool was made.",
         },
-        timeout_s=60.0,
+        timeout_s=_LOOK_LIMIT_S,
     ),
 )

@@ -3,9 +3,10 @@
 import ipaddress
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from edge.diagnosis import greeting
+from edge.diagnosis.behind import unreadable
 from edge.diagnosis.check import Patient, Status, Verdict, failed, passed, skipped, warned
 from edge.diagnosis.in_force import links
 from edge.diagnosis.reach import Addresses, dial, resolve, shake_hands
@@ -16,6 +17,8 @@ from edge.uplink.causes import cause_of
 from edge.uplink.signals import Cause
 from edge.uplink.tls import Tls, TlsUnusable
 
+BESIDE_S = 0.5
+"""A check that took too long still holds what this one needs: it is not waited for a second time."""
 _OFFLINE = "nothing is sent over the network: --offline"
 _TLS_CODES = {
     Cause.NO_TLS: "no-tls",
@@ -60,11 +63,15 @@ class _Way:
 
     def layer(self, name: str) -> Verdict:
         """Return what was found at a layer; skipped where one below it is not passed."""
-        with self.lock:
+        if not self.lock.acquire(timeout=BESIDE_S):
+            return skipped("what is below it has not ended")
+        try:
             if name not in self.found:
                 below, look = _LAYERS[name]
                 self.found[name] = self._needs(below) or look(self)
             return self.found[name]
+        finally:
+            self.lock.release()
 
     def _needs(self, below: str | None) -> Verdict | None:
         if below is None:
@@ -94,9 +101,11 @@ def _link(patient: Patient) -> BrokerConfig:
     """Return the link that the unit uses: what its policy names, else that of unit.toml."""
     assert patient.config is not None
     table, facts = patient.config.broker, patient.facts or {}
-    try:
-        found = links(patient.config)
-    except EdgeError:  # other checks say so; the way there can be tried all the same
+    found: list[BrokerConfig] = []
+    with suppress(EdgeError):  # other checks say so; the way there can be tried all the same
+        if unreadable(patient.config.paths.state) is None:
+            found = links(patient.config)
+    if not found:
         tls = Tls(table.ca_file, table.certificate_file, table.key_file) if table.encrypted else None
         found = [BrokerConfig(table.host, table.port, patient.config.unit.id, table.username, tls=tls)]
     link = next((one for one in found if one.address == facts.get("link.address")), found[0])
@@ -156,6 +165,8 @@ def _get_in(way: _Way) -> Verdict:
     link, facts = way.link, way.patient.facts
     if facts is not None:
         return _said_of_auth(facts.get("link.last_cause"), facts.get("link.last_error"))
+    from edge.diagnosis import greeting  # MQTT: for who goes the way to its end
+
     if (why := greeting.hindrance(way.patient)) is not None:
         return skipped(why)
     trouble = greeting.greet(way.patient, link)
@@ -178,6 +189,8 @@ def _refusal(cause: Cause | None, text: str) -> Verdict:
 
 
 def _deliver(way: _Way) -> Verdict:
+    from edge.diagnosis import greeting  # MQTT: for who goes the way to its end
+
     if (why := greeting.hindrance(way.patient)) is not None:
         return skipped(why)
     found = greeting.publish(way.patient, way.link)

@@ -8,15 +8,16 @@ from edge.config import Config
 from edge.device.indicator import Button, Indicator
 from edge.diagnosis.behind import (
     LOG_CHANGED,
-    LOG_FOLDER,
     noted_repair,
     notice_of,
     unit_that_holds,
     unreadable,
 )
 from edge.diagnosis.check import Check, Patient, Verdict, failed, passed, skipped, warned
-from edge.parts import make_hardware
+from edge.pins import make_hardware
 from edge.policy.gate import Signal
+from edge.state_folder import LOG_FOLDER
+from edge.uplink.messages import AlarmCode
 from edge.worklog.reading import verify
 
 BLINK_S = 0.6
@@ -124,9 +125,18 @@ def probe_log(patient: Patient) -> Verdict:
     if not folder.is_dir():
         never = patient.facts is None
         return skipped("no unit has run here yet") if never else failed("missing", "no worker's log", limit)
+    if (
+        alarm := next((one for one in patient.alarms if one.code is AlarmCode.LOG_UNWRITABLE), None)
+    ) is not None:
+        return failed("unwritable", f"the unit cannot write it: {alarm.detail}", limit)
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return failed("read-only", "its disk is mounted read-only", limit)
-    found = verify(folder)
+    try:
+        found = verify(folder)
+    except PermissionError:
+        return skipped("not yours to read: run it with sudo")
+    except OSError as error:
+        return failed("damaged", f"a file of it cannot be read: {error.strerror}", limit)
     if found.problem is not None:
         return failed("damaged", found.problem, limit)
     return passed(f"whole, {found.entries} entries", limit)
@@ -182,6 +192,8 @@ CHECKS = (
             "then see "
             "worker.repair.",
             "read-only": "A card that fails is mounted read-only: dmesg names the fault. Replace the card.",
+            "unwritable": "Nothing leaves the unit until its log can be written: see disk.free and "
+            "disk.writable. If both pass: systemctl restart deskwatch; if it stays, replace the SD card.",
             "damaged": "The unit sets it aside and blocks itself: look at it with the worker (`deskwatch "
             "log`), replace a "
             "failing SD card, then: deskwatch repair --done",

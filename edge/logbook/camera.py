@@ -93,7 +93,7 @@ def _nothing_since(marks: list[Mark], last_at: dt.datetime | None) -> None:
 
 
 def _camera(capture: Capture, reason: str) -> tuple[Mode, str]:
-    mode, why = words.CAPTURES[capture]
+    mode, why = words.CAPTURES[capture][0], words.doing(capture, reason)
     return mode, f"{why}: {findings.reason(reason)}" if reason else why
 
 

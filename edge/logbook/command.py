@@ -18,6 +18,7 @@ from edge.logbook.gathering import Line, Part
 from edge.logbook.page import render
 from edge.logbook.survey import Survey, Verdict, server_words, survey, verdict
 from edge.output import complain, for_whom, put, write_file
+from edge.state_folder import LOG_FOLDER
 from edge.worklog.entries import Began, Entry, Head, Pruned, encode
 from edge.worklog.reading import Verified, picture_bytes, read, read_whole, set_aside, verify
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Show, check or save the log; return the exit code: 1 where it is not whole, or lacks the head."""
     digits = None if arguments.head is None else _digits("".join(arguments.head))
     config = _config(arguments.config)
-    folder = config.paths.state / "log"
+    folder = config.paths.state / LOG_FOLDER
     _check_there(folder)
     now_at = dt.datetime.now(dt.UTC)
     verified = verify(folder, now_at=now_at)

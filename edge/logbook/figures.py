@@ -26,7 +26,10 @@ def span(seconds: float) -> str:
 
 def size(count: int) -> str:
     """Return a number of bytes."""
-    return f"{count} bytes" if count < 1000 else f"{count / 1000:,.1f} kB"
+    if count < 1000:
+        return f"{count} bytes"
+    unit, power = ("kB", 3) if count < 1_000_000 else ("MB", 6) if count < 1_000_000_000 else ("GB", 9)
+    return f"{count / 10**power:,.1f} {unit}"
 
 
 def number(count: int, one: str, many: str = "") -> str:

@@ -41,7 +41,7 @@ class News:
 
     def camera(self, capture: Capture, reason: str) -> str:
         """Take what the camera began to do."""
-        text = words.CAPTURES[capture][1]
+        text = words.doing(capture, reason)
         now = capture, "" if reason == text else reason[:REASON_CHARS]
         if now == self._camera:
             return ""

@@ -95,6 +95,7 @@ CAPTURES = {
     Capture.STOPPED: (Mode.CLOSED, "the unit was stopped"),
     Capture.UNKNOWN: (Mode.UNKNOWN, "nothing was written"),
 }
+_LOOKED = "a diagnosis at the unit"
 _ENDED = {
     Ended.ENDED: "it was no longer seen",
     Ended.LOST_SIGHT: "the unit could no longer tell",
@@ -123,7 +124,7 @@ _ASKED = {
     "spot-check": "asked to look at once",
     "break": "told to begin a break",
     "resume": "told to end the break",
-    "diagnose": "asked how the unit is",
+    "diagnose": "asked how it is, and to look itself over",
     "identify": "asked to blink its light",
     "reload": "told to read its settings again",
 }
@@ -165,6 +166,14 @@ def camera_note(here: Here) -> tuple[Capture, str] | None:
     """Return what the camera began to do, and why, where a note of the unit to its log alone says so."""
     word, _, reason = here.text.partition(": ")
     return (Capture(word), reason) if here.what == CAMERA and word in set(Capture) else None
+
+
+def doing(capture: Capture, reason: str) -> str:
+    """Return what the camera did; a diagnosis of a unit that was stopped leaves it so."""
+    text = CAPTURES[capture][1]
+    if capture is Capture.STOPPED and reason == _LOOKED:
+        return f"{text}, and its camera closed again"
+    return text
 
 
 def here(what: str, text: str) -> str:
@@ -266,8 +275,9 @@ def answered(reply: Reply, zone: dt.tzinfo) -> str:
             said = f"on a break until {figures.clock(ends_at, zone)} at the latest"
         case ResumeResult(lasted_s=lasted_s):
             said = f"the break had lasted {figures.span(lasted_s)}"
-        case DiagnoseResult(facts=facts):
-            said = f"{figures.number(len(facts), 'fact')} about itself"
+        case DiagnoseResult(facts=facts, checks=checks):
+            looked = f", and how {figures.number(len(checks), 'check')} of itself ended" if checks else ""
+            said = f"{figures.number(len(facts), 'fact')} about itself{looked}"
         case IdentifyResult(for_s=for_s):
             said = f"it blinks for {figures.span(for_s)}"
         case ReloadResult():

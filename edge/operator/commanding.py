@@ -147,4 +147,9 @@ def _shown(name: str, value: str | float | None) -> str:
         return "none"
     if name in YES_OR_NO and value in {0.0, 1.0}:
         return "yes" if value else "no"
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    """Return it whole where it is: bytes do not come as powers of ten."""
+    return f"{value:.0f}" if value.is_integer() else f"{value:.10g}"

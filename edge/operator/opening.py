@@ -75,7 +75,12 @@ def told(out: Path, key: PrivateKey, *, encrypted: bool) -> list[str]:
     return [
         f"key id: {key.kid}",
         f"{private}: opens what is sealed to it; keep it here, {guarded}. Who loses it sees none of it again",
-        f"{public}: the public half; the policy has it in full:",
+        f"{public}: the public half. For support bundles it goes to the units, by their unit.toml:",
+        "",
+        "[support]",
+        f'key_file = "/etc/deskwatch/{public.name}"',
+        "",
+        "For pictures the policy has it in full:",
         "",
         f'"thumbnail": {{"recipient": "{key.recipient.text}"}}',
     ]

@@ -59,9 +59,14 @@ def write(path: Path, data: bytes, mode: int, owner: Owner | None) -> None:
         os.fsync(descriptor)
 
 
+def part_of(path: Path) -> Path:
+    """Return what `replace` calls a file until it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
 def replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
     """Write a file anew, whole and to the disk, or leave what was there. A cut leaves one part at most."""
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:

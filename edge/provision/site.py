@@ -202,7 +202,7 @@ def import_site(path: Path, places: Places) -> Site:
     Once more after a power cut it does the rest.
     Raises SiteError, SiteMissing, PrivateKeyFound, SettingsThere, OutputUnwritable, NotErased.
     """
-    if _is_wiped(path):
+    if is_wiped(path):
         erase_file(path)
         raise SiteMissing(f"{path}: wanted settings, got a file that was wiped, and is removed now")
     site = read_site(path)
@@ -255,7 +255,7 @@ def _files(site: Site, places: Places) -> Iterator[_File]:
 
 def _settings(site: Site, unit: UnitTable, broker: BrokerTable, places: Places) -> str:
     """Return unit.toml: the one that ships, comments and all, with this site's values in it."""
-    beside = places.config.with_name
+    beside = places.config.absolute().with_name
     values: dict[tuple[str, str], object] = {
         ("unit", "tenant"): unit.tenant,
         ("unit", "id"): unit.id,
@@ -299,8 +299,8 @@ def _shipped(name: str) -> str:
     return resources.files("edge.defaults").joinpath(name).read_text()
 
 
-def _is_wiped(path: Path) -> bool:
-    """Tell whether a power cut came between its wiping and its removal."""
+def is_wiped(path: Path) -> bool:
+    """Tell whether a power cut came between a file's wiping and its removal."""
     try:
         data = read_bounded(path, _MAX_BYTES)
     except OSError:

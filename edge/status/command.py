@@ -13,8 +13,9 @@ from edge.diagnosis.patient import STATE, admit
 from edge.logbook import figures, view
 from edge.logbook.words import camera_note
 from edge.output import coloured, put
+from edge.state_folder import LOG_FOLDER
 from edge.status.rows import Known, ago, rows
-from edge.status.words import ALARMS, CAPTURES
+from edge.status.words import ALARMS, CAPTURES, REASONS
 from edge.story import printable
 from edge.uplink.messages import Alarm, Capture
 from edge.worklog.entries import Entry, Here
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _known(patient: Patient) -> Known:
-    folder = (STATE if patient.config is None else patient.config.paths.state) / "log"
+    folder = (STATE if patient.config is None else patient.config.paths.state) / LOG_FOLDER
     log, trouble = list[Entry](), ""
     try:
         log = newest(folder, _READ)
@@ -107,7 +108,7 @@ def _does(known: Known) -> tuple[str, str]:
     does, why = CAPTURES.get(state, (printable(state), ""))
     reason = known.text("capture.reason")
     started = "" if since is None else f", {ago(since, known.now_at)}"
-    because = ": ".join(filter(None, (why, printable(reason))))
+    because = ". Why: ".join(filter(None, (why, REASONS.get(reason, printable(reason)))))
     return f"{name} {does}{started}.", f"{because[:1].upper()}{because[1:]}." if because else ""
 
 

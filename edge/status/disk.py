@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from edge.clock import Clock
 from edge.config import Config
 from edge.diagnosis.behind import (
-    SPOOL_FILE,
     noted_break,
     noted_repair,
     notice_of,
@@ -13,6 +12,7 @@ from edge.diagnosis.behind import (
 )
 from edge.errors import EdgeError
 from edge.logbook import figures
+from edge.state_folder import SPOOL_FILE
 from edge.uplink.looking import look
 
 NOT_KNOWN = "not known"
@@ -45,7 +45,8 @@ def _policy(config: Config) -> str:
 
 
 def _waiting(config: Config) -> str:
-    found = look(config.paths.state / SPOOL_FILE)
+    spool = config.paths.state / SPOOL_FILE
+    found = look(spool) if spool.exists() else None
     if found is None:
         return "nothing"
     depth = found.depth

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from edge.policy.schedule import Off
 from edge.uplink.messages import AlarmCode, Capture
 
 CAPTURES: Final[dict[str, tuple[str, str]]] = {
@@ -30,6 +31,12 @@ CAPTURES: Final[dict[str, tuple[str, str]]] = {
     Capture.UNKNOWN: ("went away", ""),
 }
 """By what the camera is doing: what the unit does, and why."""
+
+REASONS: Final[dict[str, str]] = {
+    Off.POLICY_NOT_YET.value: "by its clock the policy is not valid yet: deskwatch diagnose --only 'clock.*'",
+    Off.POLICY_EXPIRED.value: "its policy has expired: push a newer one, and see that the clock is right",
+}
+"""What stands in `capture.reason` as a code, in words."""
 
 ALARMS: Final[dict[AlarmCode, tuple[str, str]]] = {
     AlarmCode.DEAD_LETTERS: (

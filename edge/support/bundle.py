@@ -59,7 +59,8 @@ class PolicySaid(Wire, frozen=True, kw_only=True):
     """The policy in force: how much of what it has. Rules are not named, labels not told."""
 
     version: Count
-    sha256: Word
+    document: Pseudonym
+    """The same as long as the document is: by its hash itself somebody could find out what it says."""
     watch: Literal["continuous", "spot"]
     rules: dict[Literal["object", "people", "tamper", "activity"], Count]
     shifts: Count

@@ -14,7 +14,8 @@ from edge.diagnosis.patient import admit
 from edge.diagnosis.runner import run as run_checks
 from edge.diagnosis.table import table
 from edge.errors import EdgeError
-from edge.output import OutputUnwritable, complain, for_whom, put, write_file
+from edge.output import OutputUnwritable, check_place, complain, for_whom, put, write_file
+from edge.state_folder import LOG_FOLDER
 from edge.story import printable
 from edge.support.extracts import check_said
 from edge.support.making import Made, Sources, make, recipient_of
@@ -24,7 +25,6 @@ from edge.worklog.log import WorkerLog
 from edge.worklog.segments import listed
 
 GOOD = 0
-LOG_FOLDER = "log"
 """As the unit calls it."""
 ANSWER_S = 60.0
 _PRIVATE = 0o600
@@ -65,8 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_place(out: Path) -> None:
     """Raise OutputUnwritable for a place that takes no file: the worker's log is not to tell of one."""
-    if not out.name or out.is_dir():
+    if not out.name:
         raise OutputUnwritable(f"{out}: wanted the name of a file, got a folder")
+    check_place(out)
     if not os.access(out.parent, os.W_OK | os.X_OK):
         raise OutputUnwritable(f"{out}: wanted a folder that can be written, got {out.parent}")
 

@@ -69,13 +69,13 @@ def settings_said(config: Config, names: Pseudonyms) -> dict[str, Value]:
     return _through(SETTINGS, flat, names)[0]
 
 
-def policy_said(policy: Policy, sha256: str) -> PolicySaid:
+def policy_said(policy: Policy, sha256: str, names: Pseudonyms) -> PolicySaid:
     """Return how much of what the policy has."""
     kinds = Counter(str(rule.__struct_config__.tag) for rule in policy.rules)
     return msgspec.convert(
         {
             "version": policy.version,
-            "sha256": sha256,
+            "document": names.name("policy", sha256),
             "watch": policy.watch.__struct_config__.tag,
             "rules": dict(sorted(kinds.items())),
             "shifts": len(policy.shifts),

@@ -100,6 +100,6 @@ def gather(sources: Sources, names: Pseudonyms) -> Bundle:
         checks=checks,
         errors=errors,
         settings=settings_said(sources.config, names),
-        policy=None if sources.policy is None else policy_said(*sources.policy),
+        policy=None if sources.policy is None else policy_said(*sources.policy, names),
         left_out=LeftOut(facts=facts_left_out, checks=checks_left_out, errors=errors_left_out),
     )

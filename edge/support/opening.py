@@ -81,4 +81,4 @@ def _shown(value: Value) -> str:
         case str():
             return value
         case _:
-            return f"{value:.10g}"
+            return f"{value:.0f}" if float(value).is_integer() else f"{value:.10g}"

@@ -22,7 +22,7 @@ from edge.support.treatment import (
 from edge.uplink.messages import Capture
 from edge.uplink.signals import Cause
 from edge.uplink.twin_messages import Phase, RefusalCode
-from edge.vision.golden import GOOD
+from edge.vision.card import GOOD
 from edge.vision.model_file import DEFAULT_CARD
 from edge.vision.types import Blind
 
@@ -81,7 +81,7 @@ FACTS: Mapping[str, Treatment] = {
     "camera.fault": GIVEN,
     "policy.phase": one_of(Phase),
     "policy.version": NUMBER,
-    "policy.sha256": HASH,
+    "policy.sha256": pseudonym("policy"),
     "policy.shortest_hold_s": NUMBER,
     "policy.desired_version": NUMBER,
     "policy.error": one_of(RefusalCode),

@@ -1,12 +1,14 @@
 """The settings of one link."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edge.uplink.tls import Tls
 
 MAX_TEXT_BYTES = 65_535
 """MQTT 5, section 1.5.4."""
+SESSION_EXPIRY_S = 24 * 3600
+"""So long the broker keeps commands for a unit that is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class BrokerConfig:
     def address(self) -> str:
         """`host:port`, for people."""
         return f"{self.host}:{self.port}"
+
+
+def lasting_config(config: BrokerConfig) -> BrokerConfig:
+    """Return the settings with a session that the broker keeps, so that commands wait for the unit."""
+    return replace(config, session_expiry_s=config.session_expiry_s or SESSION_EXPIRY_S)
 
 
 def _fits(text: str) -> bool:

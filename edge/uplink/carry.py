@@ -1,6 +1,5 @@
 """The uplink loop: carries the spool to the broker in its own thread, and comes back whatever happens."""
 
-import dataclasses
 import logging
 import random
 import threading
@@ -11,7 +10,7 @@ from typing import Literal, Self
 from edge.backoff import Backoff
 from edge.clock import Clock
 from edge.uplink.allowance import Allowance
-from edge.uplink.broker_config import BrokerConfig
+from edge.uplink.broker_config import BrokerConfig, lasting_config
 from edge.uplink.command_messages import Reply
 from edge.uplink.delivery import TURN_S, WINDOW, Delivery
 from edge.uplink.diary import Diary, Unnoted
@@ -48,8 +47,6 @@ RECONNECT = Backoff(base_s=30.0, cap_s=120.0, busy_s=60.0)
 """Ten thousand units that lose their broker together come back at 333 a second, a while after it does."""
 REPORTS_AT_ONCE, REPORTS_EVERY_S = 60, 30.0
 """So many reports that differ, then one in so long: who sends policies does not set the log's pace."""
-SESSION_EXPIRY_S = 24 * 3600
-"""So long the broker keeps commands for a unit that is away."""
 
 _log = logging.getLogger(__name__)
 
@@ -358,8 +355,3 @@ class Uplink:
         if connected != self._connected:
             self._connected = connected
             self._since_at = self._clock.now_at()
-
-
-def lasting_config(config: BrokerConfig) -> BrokerConfig:
-    """Return the settings with a session that the broker keeps, so that commands wait for the unit."""
-    return dataclasses.replace(config, session_expiry_s=config.session_expiry_s or SESSION_EXPIRY_S)

@@ -60,9 +60,10 @@ def looking_into(path: Path) -> Iterator[tuple[Connection, int]]:
 
     With `immutable` only where the log is empty: it would leave out what stands there. Without it a reader
     leaves an index where there was none, which a unit that starts just now may have taken already: it stays.
+    `immutable` alone would make a file where there is none, and make it whoever's that looks.
     """
     log = path.with_name(f"{path.name}-wal")
-    how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
     with speaking_of(path):
         db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=1.0, isolation_level=None)
         try:

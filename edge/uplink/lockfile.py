@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Self
 
 from edge.errors import EdgeError
+from edge.locking import take_lock
+
+_LOOK_S = 0.5
 
 
 class LockHeld(EdgeError):
@@ -22,10 +25,13 @@ class LockFile:
 
     @classmethod
     def hold(cls, path: Path) -> Self:
-        """Take the lock without waiting. Raises LockHeld, and OSError where the file cannot be made."""
+        """Take the lock, waiting for nobody but those who only look (`is_held`).
+
+        Raises LockHeld, and OSError where the file cannot be made.
+        """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take_lock(descriptor, _LOOK_S)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
@@ -50,7 +56,7 @@ class LockFile:
 def is_held(path: Path) -> bool:
     """Return whether a process holds the lock. Raises OSError where that cannot be seen."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would be waited for
     except FileNotFoundError:
         return False
     try:

@@ -177,9 +177,9 @@ class Health(Wire, frozen=True, kw_only=True):
     frames: Count
     """Frames taken."""
     inferences: Count
-    """Runs of the model."""
+    """Spells of five seconds in which the model ran: its runs themselves would tell when somebody moves."""
     skipped: Count
-    """Frames that the model was not run on, as nothing in them had changed."""
+    """Frames that were thrown away unseen, as a break began or the gate closed meanwhile."""
     camera_faults: Count
     """Times that the camera did not open, or gave no picture."""
     inference_p50_s: Seconds | None

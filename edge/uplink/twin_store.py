@@ -12,6 +12,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Never
 
 import msgspec
 
@@ -73,6 +74,33 @@ class Disk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class ReadOnlyDisk(Disk):
+    """A disk that is only read: what a crash left there is the unit's to put right."""
+
+    def make_folder(self, path: Path) -> None:
+        """Raise OSError."""
+        self._refuse(path)
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Raise OSError."""
+        self._refuse(path)
+
+    def replace(self, path: Path, target: Path) -> None:
+        """Raise OSError."""
+        self._refuse(path)
+
+    def remove(self, path: Path) -> None:
+        """Raise OSError."""
+        self._refuse(path)
+
+    def sync_folder(self, path: Path) -> None:
+        """Raise OSError."""
+        self._refuse(path)
+
+    def _refuse(self, path: Path) -> Never:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,10 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     labels: dict[str, Score] = {}
 
 
+GOOD = "good"
+"""What is said of a model that finds in the built-in drawing what its card expects."""
+
+
 class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A detection that the model makes of the built-in drawing."""
 

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge.capture.frame import Pixels
-from edge.vision.card import Card, Expected
+from edge.vision.card import GOOD, Card, Expected
 from edge.vision.detector import Detector
 from edge.vision.types import Box, Detection
 
 log = logging.getLogger(__name__)
 
-GOOD = "good"
 STRAY_SCORE = 0.2
 """What the card does not expect may be seen as well, up to so much above its threshold."""
 WIDTH_PX, HEIGHT_PX = 640, 480

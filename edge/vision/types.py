@@ -94,3 +94,22 @@ class Sight:
 
     tracks: tuple[Track, ...]
     blind: frozenset[Blind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured of the last picture, for whoever has to see to the camera: numbers alone, no picture.
+
+    None: too little of it is open, or it was not looked at for that yet.
+    """
+
+    grey: float | None = None
+    """Mean grey level, 0–255."""
+    brightness: float | None = None
+    """The level that a quarter of the blocks exceed: what DARK is judged by."""
+    white: float | None = None
+    """Share of the blocks that are burnt out, 0–1."""
+    contrast: float | None = None
+    """See `structure`."""
+    sharpness: float | None = None
+    """See `sharpness`."""

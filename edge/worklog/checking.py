@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.worklog.disk import read_file
 from edge.worklog.entries import Entry, Head, Note, PicturesGone, Pruned, Sent, count, follow, parse
 from edge.worklog.errors import BrokenEntry
 from edge.worklog.pictures import FOLDER, Named, expiry_s, in_folder
@@ -65,7 +66,7 @@ class Walk:
 
     def _read_head(self) -> None:
         try:
-            self.noted = msgspec.json.decode((self.folder / HEAD_FILE).read_bytes(), type=Head)
+            self.noted = msgspec.json.decode(read_file(self.folder / HEAD_FILE), type=Head)
         except (OSError, msgspec.MsgspecError):
             self.noted = None
 
@@ -78,7 +79,7 @@ class Walk:
                     f"{name_of(self.head.seq + 1)}, entry {self.head.seq + 1}: wanted this file, got {name}"
                 )
             try:
-                data = (self.folder / name).read_bytes()
+                data = read_file(self.folder / name)
             except FileNotFoundError as error:
                 raise Vanished(
                     f"{name}, entry {first_seq}: wanted the file that was listed, got none"
@@ -219,7 +220,7 @@ class Walk:
         if named is None:
             return None
         try:
-            return hashlib.sha256((self.folder / FOLDER / str(named)).read_bytes()).hexdigest()
+            return hashlib.sha256(read_file(self.folder / FOLDER / str(named))).hexdigest()
         except OSError:
             return None
 

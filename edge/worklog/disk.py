@@ -1,12 +1,15 @@
 """What the log asks of the disk: files that are there when a call returns, and pictures that are gone."""
 
-import fcntl
+import errno
 import os
+import stat
 from pathlib import Path
 
+from edge.locking import take_lock
 from edge.worklog.errors import LogInUse
 
 MODE = 0o600
+_NOTE_S = 3.0
 _ZEROS = bytes(65_536)
 
 
@@ -38,6 +41,14 @@ def write_whole(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
+def read_file(path: Path) -> bytes:
+    """Return what is in a regular file: a pipe in its place would be waited for. Raises OSError."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        return file.read()
+
+
 def wipe(path: Path) -> None:
     """Overwrite a file with zeros, wait for the disk, then empty it. One that is gone is left so."""
     try:
@@ -57,14 +68,15 @@ def wipe(path: Path) -> None:
 
 
 def hold(path: Path) -> int:
-    """Take an advisory lock without waiting, which the kernel gives back when its holder dies.
+    """Take an advisory lock, which the kernel gives back when its holder dies.
 
+    A diagnosis of a unit that does not run notes in the log what it does: a unit that starts waits for that.
     Return the descriptor that holds it. The file is never deleted: two processes could then hold "the" lock.
     Raises LogInUse, OSError.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take_lock(descriptor, _NOTE_S)
     except BlockingIOError as error:
         os.close(descriptor)
         raise LogInUse(

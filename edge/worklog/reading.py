@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge.worklog import aside
 from edge.worklog.checking import Vanished, Walk
+from edge.worklog.disk import read_file
 from edge.worklog.entries import Entry, Head, Note, PictureRef, Pruned, parse
 from edge.worklog.errors import BrokenEntry
 from edge.worklog.pictures import FOLDER, Named, checked_id, expiry_s, in_folder
@@ -65,7 +66,7 @@ def newest(folder: Path, count: int) -> list[Entry]:
     found: deque[Entry] = deque()
     for first_seq in reversed(firsts):
         with suppress(FileNotFoundError):  # pruned since
-            for line in reversed((folder / name_of(first_seq)).read_bytes().split(b"\n")):
+            for line in reversed(read_file(folder / name_of(first_seq)).split(b"\n")):
                 if len(found) >= count:
                     break
                 with suppress(BrokenEntry):
@@ -151,7 +152,7 @@ def _is_of(named: Named | None, event_id: str, now_s: float) -> bool:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError:
         return None
 
@@ -193,7 +194,7 @@ def _files(folder: Path) -> Iterator[tuple[int, list[bytes]]]:
         return
     for first_seq in firsts:
         try:
-            data: bytes | None = (folder / name_of(first_seq)).read_bytes()
+            data: bytes | None = read_file(folder / name_of(first_seq))
         except FileNotFoundError:
             data = None  # pruned since
         yield first_seq, [] if data is None else data.split(b"\n")

@@ -78,9 +78,9 @@ def _table(timed: list[Puts], both: Race, quiet: Idle | None) -> str:
         lines.append("NOT MEASURED: an idle unit's bytes a day: wanted root, to count packets")
     else:
         lines.append(
-            f"an idle unit, a ping every {quiet.keepalive_s} s, a day:"
-            f" {quiet.ip_bytes_a_day / 1000:.0f} kB of IP, {quiet.mqtt_bytes_a_day / 1000:.1f} kB of MQTT"
-            f" ({quiet.pings} pings, {quiet.ip_bytes_per_ping:.0f} bytes each);"
+            f"an idle unit, health every {quiet.health_every_s:g} s, keepalive {quiet.keepalive_s} s, a day:"
+            f" {quiet.ip_bytes_a_day / 1000:.0f} kB of IP, {quiet.mqtt_bytes_a_day / 1000:.0f} kB of MQTT"
+            f" ({quiet.healths} counted, {quiet.ip_bytes_per_health:.0f} bytes each with its pings);"
             f" a connection: {quiet.connect_ip_bytes} bytes of IP"
         )
     return "\n".join(lines)

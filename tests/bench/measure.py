@@ -20,12 +20,15 @@ from paho.mqtt.properties import Properties
 from edge.clock import SystemClock
 from edge.diary import WorkersDiary
 from edge.evidence.sealing import parcel
+from edge.facts import Facts
+from edge.health import health_of
 from edge.policy.document import ObjectRule
 from edge.policy.judge import Answer, Finding, Opened
+from edge.uplink.broker_config import BrokerConfig
 from edge.uplink.carry import Uplink
 from edge.uplink.delivery import WINDOW
 from edge.uplink.event_records import Origin, Stamp, opened_record
-from edge.uplink.link import BrokerConfig
+from edge.uplink.health_post import HEALTH_EVERY_S
 from edge.uplink.messages import EVENT_CONTENT_TYPE, Capture, Model, State
 from edge.uplink.records import OpenInfraction, Record, Serial
 from edge.uplink.spool import Spool
@@ -35,6 +38,31 @@ from edge.worklog.log import WorkerLog
 from tests.bench.packets import Packets
 
 TOPICS = Topics("bench", "unit-1")
+FACTS: Facts = {
+    "unit.session": 12,
+    "unit.up_s": 86412.5,
+    "unit.restarts": 0,
+    "watch.frames": 169004,
+    "watch.inferences": 16902,
+    "watch.skipped": 3,
+    "watch.camera_faults": 0,
+    "watch.inference_p50_s": 0.1172,
+    "watch.inference_p95_s": 0.1413,
+    "watch.inference_p99_s": 0.1884,
+    "power.temperature_c": 58.4,
+    "power.throttled": 0,
+    "power.under_voltage": 0.0,
+    "memory.available_bytes": 201326592,
+    "disk.free_bytes": 21474836480,
+    "clock.max_error_s": 0.031512,
+    "clock.synchronised": 1.0,
+    "spool.events": 0,
+    "spool.thumbnails": 0,
+    "spool.used_bytes": 131072,
+    "spool.dead_letters": 0,
+}
+HEALTH_MIN_BYTES = 400
+"""Less was not such a message."""
 MODEL = Model(name="none", sha256="0" * 64)
 ORIGIN = Origin(TOPICS, "bench", MODEL)
 RULE = ObjectRule(id="phone", labels=("cell phone",))
@@ -71,12 +99,24 @@ def birth() -> State:
 
 
 @contextmanager
-def _uplink(folder: Path, spool: Spool, config: BrokerConfig) -> Iterator[Uplink]:
+def _uplink(
+    folder: Path, spool: Spool, config: BrokerConfig, health_every_s: float | None = None
+) -> Iterator[Uplink]:
     """Run the real one, worker's log and all, but one that does not wait before it connects."""
     clock = SystemClock()
     with WorkerLog.open(folder / "log", now_at=clock.now_at) as log:
-        diary = WorkersDiary(log, TOPICS, clock.now_at)
-        with Uplink(spool, config, TOPICS, birth(), clock=clock, chance=lambda: 0.0, diary=diary) as uplink:
+        diary, state = WorkersDiary(log, TOPICS, clock.now_at), birth()
+        with Uplink(
+            spool,
+            config,
+            TOPICS,
+            state,
+            clock=clock,
+            chance=lambda: 0.0,
+            diary=diary,
+            health=None if health_every_s is None else lambda: health_of(FACTS, state, clock.now_at()),
+            health_every_s=health_every_s or HEALTH_EVERY_S,
+        ) as uplink:
             yield uplink
 
 
@@ -242,44 +282,46 @@ def race(folder: Path, port: int, events: int, rounds: int, say: Callable[[str],
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What a unit costs that says nothing: measured at a short keepalive, carried on to the real one."""
+    """What a unit costs that says its health alone, with pings in between: measured at a quicker pace."""
 
     keepalive_s: int
-    pings: int
-    ip_bytes_per_ping: float
-    """Both ways, with the headers of IP and TCP and the bare acknowledgements."""
-    mqtt_bytes_per_ping: float
+    health_every_s: float
+    healths: int
+    ip_bytes_per_health: float
+    """Both ways, with the pings of a minute, the headers of IP and TCP and the bare acknowledgements."""
+    mqtt_bytes_per_health: float
     connect_ip_bytes: int
-    """From the handshake to the birth's PUBACK."""
+    """From the handshake to the birth's PUBACK, and the first health."""
 
     @property
     def ip_bytes_a_day(self) -> float:
-        return 86_400 / self.keepalive_s * self.ip_bytes_per_ping
+        return 86_400 / self.health_every_s * self.ip_bytes_per_health
 
     @property
     def mqtt_bytes_a_day(self) -> float:
-        return 86_400 / self.keepalive_s * self.mqtt_bytes_per_ping
+        return 86_400 / self.health_every_s * self.mqtt_bytes_per_health
 
 
-def idle(folder: Path, port: int, seconds: float = 32.0, keepalive_s: int = 5) -> Idle:
-    """Connect, wait, and count the packets; needs root."""
+def idle(folder: Path, port: int, healths: int = 4, keepalive_s: int = 5) -> Idle:
+    """Connect, wait, and count the packets; needs root. Health comes every two keepalives, as of a unit."""
     config = BrokerConfig("127.0.0.1", port, "idle", keepalive_s=keepalive_s)
     real = BrokerConfig("127.0.0.1", port, "idle").keepalive_s
+    every_s = keepalive_s * HEALTH_EVERY_S / real
     with (
         Spool.open(folder / "idle" / "spool.db") as spool,
         Packets(port) as connecting,
-        _uplink(folder / "idle", spool, config) as uplink,
+        _uplink(folder / "idle", spool, config, every_s) as uplink,
     ):
         _wait(lambda: uplink.status().connected)
-        time.sleep(2.0)  # the birth and its acknowledgement
+        time.sleep(2.0)  # the birth, its acknowledgement, and the first health
         with Packets(port) as quiet:
-            time.sleep(seconds)
+            time.sleep(healths * every_s)
         connect_ip_bytes = connecting.ip_bytes - quiet.ip_bytes
     shutil.rmtree(folder / "idle")
-    pings = quiet.payload_bytes // 4  # PINGREQ and PINGRESP, two bytes each
-    if pings == 0:
-        raise AssertionError("no ping came: was the keepalive changed?")
-    return Idle(real, pings, quiet.ip_bytes / pings, quiet.payload_bytes / pings, connect_ip_bytes)
+    if quiet.payload_bytes < healths * HEALTH_MIN_BYTES:
+        raise AssertionError(f"wanted {healths} messages on health, got {quiet.payload_bytes} bytes")
+    each = (quiet.ip_bytes / healths, quiet.payload_bytes / healths)
+    return Idle(real, HEALTH_EVERY_S, healths, *each, connect_ip_bytes)
 
 
 def _wait(condition: Callable[[], bool]) -> None:

@@ -311,6 +311,16 @@ def test_what_comes_late_is_neither_told_twice_nor_counted_for_the_next_press(to
     assert told.counts == (1, 1)
 
 
+def test_it_says_how_long_a_press_was_down_when_it_tells_of_it(told):
+    now_s, lasted = [10.0], []
+    presses = Presses(lambda: lasted.append(presses.lasted_s), told.hold, 3.0, lambda: now_s[0])
+    for down_s in (0.1, 2.9):
+        presses.down()
+        now_s[0] += down_s
+        presses.up()
+    assert lasted == pytest.approx([0.1, 2.9])
+
+
 def test_without_another_thread_a_hold_is_told_of_when_it_is_let_go(told, caplog):
     def none_left(after_s, do):
         raise RuntimeError("can't start new thread")

@@ -40,9 +40,8 @@ class Unit(Daemon):
     ) -> None:
         super().__init__(folder, footage, broker)
         self._units, self._brokers = units, brokers
-        self.before: list[str] = []
-        """What its programs are started by."""
         self.env: dict[str, str] = {}
+        """What its programs find beside our own environment."""
 
     def certify(self, **life: float) -> None:
         """Give it a certificate; `life` is Authority.issue's."""
@@ -64,7 +63,7 @@ class Unit(Daemon):
             self.accept_notice()
         (self.folder / "policy.json").write_text(json.dumps(self.policy))
         with self.log.open("a") as log:
-            command = [*self.before, COMMAND, "run", "--config", self.config]
+            command = [COMMAND, "run", "--config", self.config]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **self.env})
         return self
 
@@ -81,12 +80,27 @@ class Unit(Daemon):
         until(lambda: (facts := self.facts()) and condition(facts), f"{what}: {self.said()[-500:]}", SIGHT_S)
 
     def diagnose(self) -> "Findings":
-        command = [*self.before, COMMAND, "diagnose", "--json", "--config", self.config]
+        command = [COMMAND, "diagnose", "--json", "--config", self.config]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=110, env={**os.environ, **self.env}
         )
         assert done.stdout, done.stderr
         return Findings(done.returncode, json.loads(done.stdout))
+
+
+def wrong_by(offset: str) -> dict[str, str]:
+    """Return what in a program's environment puts its clock wrong.
+
+    `faketime COMMAND` stays between us and the program, and a signal would end it alone: it is asked what it
+    sets, no more.
+    """
+    if shutil.which("faketime") is None:
+        pytest.skip("no faketime here: apt install faketime")
+    words = ["faketime", "-m", "--exclude-monotonic", "-f", offset, "env", "-0"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    found = dict(line.partition("=")[::2] for line in said.split("\0"))
+    names = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC")
+    return {**{name: found[name] for name in names}, "NO_FAKE_STAT": "1", "FAKETIME_DISABLE_SHM": "1"}
 
 
 @dataclass(frozen=True)
@@ -214,12 +228,9 @@ def test_a_disk_that_is_full(make_unit, desk, small_disk):
 @pytest.mark.parametrize(("offset", "code"), [("-9000d", "before-firmware"), ("+9000d", "far-ahead")])
 def test_a_clock_that_is_wrong(make_unit, desk, offset, code):
     """The clock that its programs see, by libfaketime; the certificate is good today."""
-    if shutil.which("faketime") is None:
-        pytest.skip("no faketime here: apt install faketime")
     unit = make_unit(desk)
     unit.certify(until_days=300)
-    unit.before = ["faketime", "-m", "--exclude-monotonic", "-f", offset]
-    unit.env = {"NO_FAKE_STAT": "1"}
+    unit.env = wrong_by(offset)
     unit.start()
     unit.sees(lambda facts: facts["link.last_error"], "a broker that it does not believe")
     assert unit.diagnose().cause() == ("clock.plausible", code)

@@ -252,7 +252,17 @@ NAMES = {
     ("broker.tcp", "forbidden"): None,
 }
 """Those are tried in a network of their own; for a name server: what it answers."""
-PROVEN = frozenset(FAULTS) | frozenset(NAMES)
+STANDING = {("broker.auth", "flaps"): {"link.connected": 1.0, "link.connections": 23.0, "unit.up_s": 60.0}}
+"""Wrong with a connection that stands just now: what is above it has its own say."""
+PROVEN = frozenset(FAULTS) | frozenset(NAMES) | frozenset(STANDING)
+
+
+@pytest.mark.parametrize(("name", "code"), STANDING, ids=map("/".join, STANDING))
+def test_a_connection_that_never_holds_is_found_while_it_stands(bench, name, code):
+    says(**STANDING[name, code])(bench)
+    assert_found(bench.results()[name], TABLE[name], code, "warn")
+    bench.facts |= {"unit.up_s": 4000.0}
+    assert bench.results()[name].status is Status.PASS
 
 
 @pytest.mark.parametrize(("name", "code"), FAULTS, ids=map("/".join, FAULTS))
@@ -366,7 +376,7 @@ def test_without_a_log_nothing_is_published(bench):
 
 def test_what_waits_for_the_unit_still_waits(bench):
     """A command that is queued is neither taken away nor done."""
-    from edge.uplink.carry import lasting_config
+    from edge.uplink.broker_config import lasting_config
     from tests.uplink.test_two_ways import tell
 
     bench.mosquitto.start()

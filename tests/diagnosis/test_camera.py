@@ -155,7 +155,7 @@ def test_what_was_seen_long_ago_says_so_and_what_never_was_is_skipped(patient):
 
 @pytest.mark.parametrize(("name", "code"), ABSENCES, ids="/".join)
 def test_a_camera_that_is_not_there_is_found_without_opening_it(name, code, patient, tmp_path, monkeypatch):
-    monkeypatch.setattr("edge.diagnosis.glimpse.make_camera", None)  # who opened one would fail of it
+    monkeypatch.setattr("edge.diagnosis.permitted_look.make_camera", None)  # who opened one would fail of it
     facts = watched(sights.good, 4.0)
     node = patient.root / "dev" / "video0"
     match code:

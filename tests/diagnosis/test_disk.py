@@ -54,11 +54,21 @@ def read_only(machine):
     subprocess.run(["mount", "-o", "remount,ro", str(machine.state)], check=True)
 
 
+def left_by_another(machine):
+    """As a copy of a log that was put back with sudo."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give a file away")
+    (machine.state / "log").mkdir()
+    (machine.state / "log" / "head").touch()
+    os.chown(machine.state / "log" / "head", 65_534, 65_534)
+
+
 FAULTS = {
     ("disk.free", "full"): ("fail", full),
     ("disk.free", "no-files"): ("fail", no_files),
     ("disk.free", "small"): ("warn", lambda machine: machine.mount("size=300m")),
     ("disk.writable", "missing"): ("fail", lambda machine: machine.state.rmdir()),
+    ("disk.writable", "other-owner"): ("fail", left_by_another),
     ("disk.writable", "read-only"): ("fail", read_only),
     ("disk.writable", "no-room"): ("fail", brimful),
     ("disk.wear", "worn"): ("warn", card("0x03 0x09")),

@@ -17,7 +17,7 @@ from edge.config import BrokerTable, CameraTable, Config, PathsTable, UnitTable
 from edge.device.boot import boot_id
 from edge.device.hardware import Hardware
 from edge.device.indicator import StandinButton, StandinIndicator
-from edge.diagnosis import behind, glimpse, own_look
+from edge.diagnosis import behind, own_look, permitted_look
 from edge.diagnosis.camera import CHECKS
 from edge.diagnosis.check import Patient, Status
 from edge.diagnosis.runner import run
@@ -103,8 +103,8 @@ class Home:
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     home = Home(tmp_path)
-    monkeypatch.setattr(glimpse, "make_camera", lambda _table, _clock: home.camera)
-    monkeypatch.setattr(glimpse, "make_hardware", lambda _config: Hardware(home.light, home.button))
+    monkeypatch.setattr(permitted_look, "make_camera", lambda _table, _clock: home.camera)
+    monkeypatch.setattr(permitted_look, "make_hardware", lambda _config: Hardware(home.light, home.button))
     return home
 
 
@@ -267,7 +267,7 @@ def test_a_press_of_the_button_ends_the_look_at_once(home):
     assert home.camera.record[-1] == "close"
 
 
-@pytest.mark.parametrize("what", ["light", "notice", "shift"])
+@pytest.mark.parametrize("what", ["light", "notice", "shift", "a unit starts"])
 def test_what_comes_up_during_the_look_ends_it(home, what):
     def scene(number):
         if number == 5:
@@ -278,12 +278,35 @@ def test_what_comes_up_during_the_look_ends_it(home, what):
                     home.notice.withdraw()
                 case "shift":
                     home.clock.advance_to(home.clock.now_s() + 6 * 3600)
+                case _:
+                    home.held = LockFile.hold(home.state / "spool.db.lock")
         return sights.good(number)
 
     home.scene = scene
     results(home)
     assert len([entry for entry in home.camera.record if entry.startswith("frame")]) == 6
     assert home.camera.record[-1] == "close"
+
+
+def test_a_unit_that_starts_before_it_opens_is_let_have_the_camera(home, monkeypatch):
+    """Whoever takes a break there is told that it is on: it must not be news to a look that goes on."""
+    real = own_look.OwnLook._note
+
+    def note(self, capture):
+        real(self, capture)
+        home.held = getattr(home, "held", None) or LockFile.hold(home.state / "spool.db.lock")
+
+    monkeypatch.setattr(own_look.OwnLook, "_note", note)
+    assert results(home)["camera.black"].status == Status.SKIP
+    assert list(home.camera.record) == []
+
+
+def test_the_worker_s_log_has_it_before_the_camera_opens(home, monkeypatch):
+    noted = []
+    real = home.camera.open
+    monkeypatch.setattr(home.camera, "open", lambda: (noted.append(home.noted()), real()))
+    results(home)
+    assert noted == [["watching: a diagnosis at the unit"]]
 
 
 def test_no_picture_stays_in_memory(home, monkeypatch):
@@ -316,6 +339,8 @@ def test_a_running_unit_is_asked_and_its_camera_left_alone(home):
 def test_what_root_writes_into_the_log_is_the_units(home):
     for path in (home.state, *home.state.rglob("*")):
         os.chown(path, 65534, 65534)
+    for path in home.state.parents[:4]:  # it is written as the unit's user, who has to get there
+        path.chmod(path.stat().st_mode | 0o011)
     results(home)
     assert home.camera.record.count("open") == 1
     assert {path.stat().st_uid for path in home.state.rglob("*")} == {65534}
@@ -328,7 +353,7 @@ def test_a_replayed_clip_is_looked_at_by_the_real_camera(tmp_path, monkeypatch):
     for number in range(40):
         writer.write(np.ascontiguousarray(sights.taped(number)[:, :, ::-1]))
     writer.release()
-    monkeypatch.setattr(glimpse, "make_hardware", lambda _config: Hardware(home.light))
+    monkeypatch.setattr(permitted_look, "make_hardware", lambda _config: Hardware(home.light))
     table = CameraTable(kind="replay", source=clip)
     home.config = Config(
         unit=home.config.unit, broker=home.config.broker, camera=table, paths=home.config.paths

@@ -10,6 +10,7 @@ import pytest
 
 from edge.clock import SteppedClock
 from edge.config import BrokerTable, Config, ModelTable, PathsTable, UnitTable
+from edge.counts import Counts
 from edge.diagnosis import model
 from edge.diagnosis.check import Patient, Status
 from edge.diagnosis.model import CHECKS
@@ -23,7 +24,6 @@ from edge.vision.golden import GOOD, compared, deviation, drawing, proven
 from edge.vision.interpreter import InterpreterMissing, TfliteInterpreter
 from edge.vision.model_file import DEFAULT_CARD, ModelMissing, find_card
 from edge.vision.types import Box, Detection
-from edge.watching import Counts
 from tests.diagnosis.test_glimpse import POLICY
 from tests.test_watch import MONDAY
 

@@ -10,6 +10,7 @@ from edge.clock import SystemClock
 from edge.diagnosis import runner
 from edge.diagnosis.check import Check, Patient, Status, Verdict, failed, passed, skipped, warned
 from edge.diagnosis.runner import COULD_NOT_RUN, TOO_SLOW, run, run_check
+from edge.facts import TOLD_HERE, facts_afar
 
 PATIENT = Patient(SystemClock(), Path("/nowhere/unit.toml"))
 INSIDE = Patient(SystemClock(), Path("/nowhere/unit.toml"), facts={}, inside=True)
@@ -92,8 +93,30 @@ def test_no_path_and_nothing_that_an_error_quotes_leaves_the_unit(text, leaves):
     here = run_check(check("a.b", lambda _: failed("x", text, text), x="Do."), PATIENT)
     away = run_check(check("a.b", lambda _: failed("x", text, text), x="Do."), INSIDE)
     assert (here.value, here.limit) == (text, text)
-    wanted = text if leaves else runner.TOLD_HERE
+    wanted = text if leaves else TOLD_HERE
     assert (away.value, away.limit, away.code, away.hint) == (wanted, wanted, "x", "Do.")
+
+
+@pytest.mark.parametrize("state", ["break", "repair", "watching"])
+def test_no_fact_that_leaves_has_a_path_or_a_text_that_somebody_wrote(state):
+    said = {
+        "capture.state": state,
+        "capture.reason": "the dentist",
+        "repair.reason": "the dentist" if state == "repair" else None,
+        "spool.error": "/home/alice/spool.db: no room",
+        "link.last_error": "wanted a broker, got alice.example",
+        "camera.fault": "",
+        "policy.error_path": "/rules/0/labels",
+        "led.fitted": 1.0,
+    }
+    reason = "the dentist" if state == "watching" else TOLD_HERE
+    assert facts_afar(said) == {
+        **said,
+        "capture.reason": reason,
+        "repair.reason": TOLD_HERE if state == "repair" else None,
+        "spool.error": TOLD_HERE,
+        "link.last_error": TOLD_HERE,
+    }
 
 
 @pytest.mark.parametrize("found", [failed("unheard-of", "x"), None, "pass"])

@@ -16,6 +16,7 @@ from edge.notice import Notice
 from edge.policy.breaks import BreakBy
 from edge.repair import Repair
 from edge.uplink.lockfile import LockFile
+from edge.uplink.messages import Alarm, AlarmCode
 from edge.uplink.spool import Spool
 from edge.worklog.entries import Here
 from edge.worklog.log import WorkerLog
@@ -33,6 +34,7 @@ FAULTS = {
     ("worker.repair", "log-was-changed"): "deskwatch log",
     ("worker.log", "missing"): "restart",
     ("worker.log", "read-only"): "dmesg",
+    ("worker.log", "unwritable"): "disk.writable",
     ("worker.log", "damaged"): "SD card",
 }
 PROVEN = frozenset(FAULTS)
@@ -127,6 +129,9 @@ def injected(name, code, patient, pins, monkeypatch) -> Patient:  # noqa: C901  
                 return os.statvfs_result([*found[:8], found.f_flag | os.ST_RDONLY, found.f_namemax])
 
             monkeypatch.setattr(os, "statvfs", mounted)
+        case _, "unwritable":  # what a unit says of it: tests/test_diary.py
+            alarm = Alarm(code=AlarmCode.LOG_UNWRITABLE, detail="Operation not permitted")
+            return replace(patient, facts={"log.entries": 3.0}, alarms=(alarm,))
         case _, "damaged":
             change(state)
     return patient

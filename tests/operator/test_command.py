@@ -6,6 +6,7 @@ import pytest
 
 from edge.cli import main
 from edge.operator.access import broker_config
+from edge.operator.commanding import facts_told
 from edge.operator_arguments import COMMAND_NAMES
 from edge.uplink.command_messages import (
     COMMANDS,
@@ -150,3 +151,11 @@ def test_a_password_comes_from_its_file(tmp_path):
     config = broker_config(Typed(username="u", password_file=tmp_path / "p"))
     assert config.password == "s3cret"
     assert "s3cret" not in repr(config)
+
+
+def test_bytes_are_told_whole_and_no_power_of_ten():
+    told = facts_told(DiagnoseResult(facts={"disk.free_bytes": 60_352_348_160.0, "link.puback_age_s": 1.4}))
+    assert [line.split() for line in told] == [
+        ["disk.free_bytes", "60352348160"],
+        ["link.puback_age_s", "1.4"],
+    ]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -139,9 +140,61 @@ def test_a_unit_from_the_card_to_the_next_version_and_back(box, packages, mosqui
 
     box.dpkg("--remove", "deskwatch")
     assert identity(box) == kept  # a removal keeps it
+    # What the unit left elsewhere, and an import that was cut off.
+    toml = box.root / "etc/deskwatch/unit.toml"
+    toml.write_text(toml.read_text().replace("# textfile = ", "textfile = "))
+    figures = box.root / "var/lib/prometheus/node-exporter/deskwatch.prom"
+    figures.parent.mkdir(parents=True)
+    part = box.root / "etc/NetworkManager/system-connections/.deskwatch.nmconnection.part"
+    for file in (figures, part):
+        file.touch()
     box.dpkg("--purge", "deskwatch")
     left = [name for name in box.files() if "deskwatch" in name]
     assert left == []
+
+
+def test_a_crash_loop_ends_in_safe_mode_and_an_upgrade_leads_out_of_it(
+    box, packages, mosquitto, phone_photo, tmp_path
+):
+    """One crash is a restart, several are safe mode; a break, and what waits, outlast all of it."""
+    this, following = packages
+    box.dpkg("--install", this)
+    set_up(
+        box, OpensslCa(tmp_path / "ca"), Authority(tmp_path / "brokers", "CA"), mosquitto.port, phone_photo
+    )
+    unit, safe = "deskwatch.service", "deskwatch-safe.service"
+    box.run("systemctl", "start", unit, timeout_s=60)
+    box.run("deskwatch", "notice", "--accept")
+    wait(box, lambda: "opened phone" in box.journal(unit), "an event")
+    box.run("deskwatch", "break", "--reason", "lunch")
+    was = box.shows(unit, "MainPID")
+    box.run("systemctl", "kill", "--signal=SEGV", unit)
+    wait(box, lambda: box.shows(unit, "MainPID") not in ("0", was) and active(box) == "active", "a restart")
+    assert "Started" not in box.journal(safe)  # one crash is no reason for it
+    assert "29 min left" in box.run("deskwatch", "status")
+
+    settings = box.root / "etc/deskwatch/unit.toml"
+    good = settings.read_text()
+    settings.write_text(good.replace('card = "desk-384x320-int8"', 'card = "nosuch"'))
+    box.run("systemctl", "kill", "--signal=KILL", unit)
+    wait(box, lambda: box.shows(safe, "ActiveState") == "active", "safe mode")
+    assert box.journal(safe).count("Started") == 1
+    assert box.shows("deskwatch-retry.timer", "ActiveState") == "active"
+    said = box.run("deskwatch", "status")
+    assert "29 min left" in said
+    assert re.search(r"waiting +[1-9]", said), said
+    assert "model.hash" in box.run("deskwatch", "diagnose", "--only", "model.hash", check=False)
+
+    # Whoever mends it by another version need not know how a service is made to forget that it failed.
+    settings.write_text(good)
+    box.dpkg("--install", following)
+    assert active(box) == "active", box.journal(unit)
+    assert box.shows(safe, "ActiveState") != "active"
+    assert "29 min left" in box.run("deskwatch", "status")
+    box.dpkg("--install", this)
+    assert active(box) == "active", box.journal(unit)
+    assert "lunch" in box.run("deskwatch", "status")
+    box.run("deskwatch", "resume")
 
 
 def set_up(box, ca, brokers, port, photo):

@@ -197,7 +197,7 @@ def test_of_a_policy_a_bundle_has_how_much_there_is():
         {"id": "canary-2", "kind": "object", "labels": ["canary"]},
         {"id": "canary-3", "kind": "tamper"},
     ]
-    said = policy_said(parse_policy(json.dumps(raw).encode()), "ab" * 32)
+    said = policy_said(parse_policy(json.dumps(raw).encode()), "ab" * 32, NAMES)
     assert said.rules == {"object": 2, "tamper": 1}
     assert "canary" not in str(said)
     assert raw["timezone"] not in str(said)
@@ -242,7 +242,7 @@ def test_checks_and_codes_that_are_none_of_ours_stay_out():
     assert all(len(unit) <= 8 for unit in UNITS)
 
 
-def logged(template, logger="edge.unit", level="error"):
+def logged(template, logger="edge.from_before", level="error"):
     at = "2026-03-04T05:06:07.089Z"
     return LoggedError(at=at, level=level, logger=logger, template=template, text="canary")
 
@@ -264,15 +264,15 @@ def test_only_constants_of_our_source_leave():
             logged(OURS, logger="edge.clock"),
         ]
     )
-    assert said == (ErrorSaid(level="warning", logger="edge.unit", template=OURS, count=2),)
+    assert said == (ErrorSaid(level="warning", logger="edge.from_before", template=OURS, count=2),)
     assert left_out == 7
 
 
 @given(TEXTS)
 def test_a_text_that_was_put_together_is_none_of_ours(text):
-    assert not is_ours("edge.unit", f"the unit's {text} canary")
+    assert not is_ours("edge.from_before", f"the unit's {text} canary")
     assert not is_ours(text, OURS)
-    assert is_ours("edge.unit", OURS)
+    assert is_ours("edge.from_before", OURS)
 
 
 def log_calls():

@@ -4,19 +4,24 @@ A real daemon and the real commands, up and down; and the proof that a leak woul
 """
 
 import base64
+import copy
 import datetime as dt
+import hashlib
 import json
 import os
 import re
 import subprocess
+from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from edge.config import read_config
 from edge.control.client import NoUnitHere, ask
-from edge.control.protocol import Status
+from edge.control.protocol import LoggedError, Status
 from edge.evidence.sealing import new_private_key, open_bundle
+from edge.policy.document import parse_policy
 from edge.support import extracts
 from edge.support.bundle import decode
 from edge.support.making import Sources, gather
@@ -229,6 +234,59 @@ def gathered(planted, facts):
         known_checks={},
     )
     return msgspec.json.encode(gather(sources, names))
+
+
+def types_of(kind):
+    """A type, and those that it is made of."""
+    yield kind
+    for part in get_args(kind):
+        if not isinstance(part, str):  # a word of a Literal
+            yield from types_of(part)
+
+
+def test_no_setting_and_no_fact_that_takes_a_text_lets_one_through(planted):
+    """Each key of unit.toml whose type takes a free text or a path, and each fact, whatever it should be."""
+    # A copy: tables that unit.toml does not name are the defaults, which all later tests have too.
+    plant, config = Canaries(), copy.deepcopy(read_config(planted.daemon.config))
+    for table in config.__struct_fields__:
+        for field in msgspec.structs.fields(getattr(config, table)):
+            kinds = {str, Path} & {part for part in types_of(field.type) if isinstance(part, type)}
+            if kinds:
+                mark = plant.plant(f"{table}.{field.name}")
+                msgspec.structs.force_setattr(
+                    getattr(config, table), field.name, Path("/", mark) if Path in kinds else mark
+                )
+    wanted = {"broker.ca_file", "broker.key_file", "broker.username", "camera.device", "model.card"}
+    assert wanted <= plant.planted.keys()
+    facts = {name: plant.plant(name) for name in (*FACTS, *FACTS_LEFT_OUT, "network.ssid", "host.name")}
+    logged = [
+        LoggedError(
+            at="", level="ERROR", logger=logger, template=plant.plant(logger), text=plant.plant("text")
+        )
+        for logger in ("edge.unit", "edge.nothing", "paho")
+    ]
+    sources = Sources(
+        config=config, now_at=dt.datetime.now(dt.UTC), facts=facts, known_checks={}, errors=logged
+    )
+    document = msgspec.json.encode(gather(sources, Pseudonyms(bytes(32))))
+    assert found(document, plant.planted) == []
+    assert len(plant.planted) > 90
+
+
+def test_the_hash_of_a_policy_is_under_another_name(planted):
+    """Of the few documents that a customer may have, one could be found out by its hash."""
+    raw = json.dumps(planted.daemon.policy).encode()
+    sha256 = hashlib.sha256(raw).hexdigest()
+    sources = Sources(
+        config=read_config(planted.daemon.config),
+        now_at=dt.datetime.now(dt.UTC),
+        facts={"policy.sha256": sha256},
+        known_checks={},
+        policy=(parse_policy(raw), sha256),
+    )
+    one, other = (gather(sources, Pseudonyms(bytes([number]) * 32)) for number in (1, 2))
+    assert sha256.encode() not in msgspec.json.encode(one)
+    assert one.facts["policy.sha256"] == one.policy.document != other.policy.document
 
 
 @pytest.mark.parametrize("how", ["plain", "reversed", "upper", "hex", "base64", "split", "percent"])

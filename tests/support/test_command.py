@@ -402,7 +402,7 @@ def test_the_log_page_shows_all_of_it(running, tmp_path):
     assert "Support bundle made" in text
     assert "for support: a file of" in text
     bundle = json.loads(open_bundle((tmp_path / "a.bundle").read_bytes(), [KEY]))
-    for name in (*bundle["facts"], *bundle["settings"], bundle["unit"], bundle["policy"]["sha256"]):
+    for name in (*bundle["facts"], *bundle["settings"], bundle["unit"], bundle["policy"]["document"]):
         assert name in text
     assert "characters more" not in text.partition("Support bundle made")[2].partition("</li>")[0]
 

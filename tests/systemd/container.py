@@ -101,7 +101,7 @@ class Container:
             "--root",
         ]
         done = subprocess.run(
-            [*inside, "--wd=/", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *command],
+            [*inside, "env", "--chdir=/", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

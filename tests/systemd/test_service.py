@@ -6,7 +6,7 @@ import pytest
 
 from edge.uplink.messages import Capture, ClosedEvent, OpenedEvent
 from tests.broker import collect, subscribed, until
-from tests.systemd.service import SAFE, STATE, UNIT
+from tests.systemd.service import SAFE, SETTINGS, STATE, UNIT
 from tests.test_unit import events_of, states_of
 
 
@@ -99,6 +99,55 @@ def test_a_crash_loop_ends_in_safe_mode_and_what_waits_still_arrives(service, mo
         assert not service.is_active("deskwatch-retry.timer")
         assert "is over" in service.ask("resume")
         collect(listener, lambda got: any(s.capture is Capture.WATCHING for s in states_of(got)), 30)
+
+
+def unreadable_settings(service):
+    settings = service.root / SETTINGS.removeprefix("/")
+    settings.write_text(f"{settings.read_text()}\n[model\n")
+
+
+def too_little_memory(service):
+    if "memory" not in service.container.run("cat", "/sys/fs/cgroup/cgroup.controllers", check=False).split():
+        pytest.skip("this machine lets no container limit memory")
+    service.drop_in(UNIT, "more", "[Service]\nMemoryMax=12M\n")
+    service.reload()
+
+
+def an_end_while_it_starts(service):
+    service.drop_in(UNIT, "more", "[Service]\nExecStartPre=/bin/sh -c 'kill -SEGV $$$$'\n")
+    service.reload()
+
+
+@pytest.mark.parametrize(
+    ("broken", "result"),
+    [(unreadable_settings, "exit-code"), (too_little_memory, "oom-kill"), (an_end_while_it_starts, "signal")],
+)
+def test_whatever_it_fails_of_safe_mode_answers_and_the_way_back_is_short(service, mosquitto, broken, result):
+    service.start()
+    service.accept_notice()
+    until(lambda: service.facts()["spool.events"], "an event that waits for the broker", 30)
+    good = (service.root / SETTINGS.removeprefix("/")).read_text()
+    broken(service)
+    service.container.run("systemctl", "kill", "--signal=KILL", UNIT)
+    until(lambda: service.is_active(SAFE), "safe mode", 90)
+    assert service.container.shows(UNIT, "Result") == result
+    mosquitto.start()
+    with subscribed(mosquitto) as listener:
+        collect(
+            listener,
+            lambda got: (
+                any(isinstance(e, OpenedEvent) for e in events_of(got))
+                and any(s.capture is Capture.SAFE_MODE for s in states_of(got))
+            ),
+            30,
+        )
+    # As docs/technician.md has it.
+    (service.root / SETTINGS.removeprefix("/")).write_text(good)
+    service.drop_in(UNIT, "more", "")
+    service.reload()
+    service.container.run("systemctl", "reset-failed", UNIT)
+    service.start()
+    assert not service.is_active(SAFE)
 
 
 def test_it_knows_when_its_clock_was_set(service):

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from edge.device.watchdog import FRAME_LIMIT_S, INFERENCE_LIMIT_S, SPOOL_LIMIT_S, TURN_LIMIT_S
+from edge.guard import BEGIN_LIMIT_S
+
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 EXPOSURE_MAX = 1.5
 CAMERA = {"char-video4linux rw", "char-media rw", "char-dma_heap rw"}
@@ -44,7 +47,7 @@ def exposure(path):
     return float(re.search(r"Overall exposure level for \S+: ([\d.]+)", analysis(path))[1])
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, "deskwatch-import.service"])
 def test_the_sandbox_is_as_tight_as_it_is_said_to_be(name):
     assert exposure(SYSTEMD / name) <= EXPOSURE_MAX
 
@@ -83,6 +86,18 @@ def test_the_two_sockets_are_the_same_place():
     assert first == second
     folder = dict(settings(SERVICES[0], "Service"))["StateDirectory"]
     assert dict(first)["ListenStream"] == f"/var/lib/{folder}/control.sock"
+
+
+def test_a_unit_that_hangs_again_and_again_comes_to_safe_mode():
+    """However long each start takes to fail, all that safe mode waits for fall within the interval."""
+    unit, service = dict(settings(SERVICES[0], "Unit")), dict(settings(SERVICES[0], "Service"))
+    of = lambda name: float(service[name])  # noqa: E731
+    hangs_s = max(BEGIN_LIMIT_S, TURN_LIMIT_S, SPOOL_LIMIT_S, FRAME_LIMIT_S, INFERENCE_LIMIT_S)
+    fails_s = of("TimeoutStartSec") + hangs_s + of("WatchdogSec") + of("TimeoutAbortSec") + of("RestartSec")
+    assert float(unit["StartLimitIntervalSec"]) > float(unit["StartLimitBurst"]) * fails_s
+    retry = dict(settings("deskwatch-retry.timer", "Timer"))["OnActiveSec"]
+    assert retry == "1h"
+    assert float(unit["StartLimitIntervalSec"]) < 3600.0  # else the timer would find it refused
 
 
 def test_what_the_units_name_is_there():

@@ -8,12 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.vision.limits import MOVED_HOLD_S, RELEARN_S, SOFT_FLOOR, SOFT_HOLD_S
 from edge.vision.scene import SceneState, look, open_blocks
 from edge.vision.tamper import (
-    MOVED_HOLD_S,
-    RELEARN_S,
-    SOFT_FLOOR,
-    SOFT_HOLD_S,
     TamperState,
     alike_share,
     examine,
