@@ -16,7 +16,6 @@ import time
 
 import pytest
 
-from edge.aim import SEEN_S
 from edge.aim_desk import AGREED, ASKED, ENDED
 from edge.capture.footage import read_image
 from edge.control.client import ask
@@ -62,8 +61,7 @@ class Unit:
         self.daemon.process.stdin.flush()
 
     def agree(self):
-        time.sleep(SEEN_S + 0.5)  # that long the light must have asked
-        self.does("press")
+        self.does("agree")
 
     def capture(self):
         return ask(self.state, Status()).facts["capture.state"]
@@ -80,14 +78,11 @@ class Unit:
         """Ask over the socket, as the command does, and agree; return the token."""
         token = ask(self.state, AimAsk()).token
         look = lambda: ask(self.state, AimLook(token))  # noqa: E731
-        deadline_s, pressed = time.monotonic() + 30.0, False
-        began_s = time.monotonic()
+        deadline_s = time.monotonic() + 60.0
+        self.agree()
         while (answer := look()).picture is None:
             assert answer.phase != "ended", answer
             assert time.monotonic() < deadline_s
-            if not pressed and time.monotonic() - began_s > SEEN_S + 0.5:
-                pressed = True
-                self.does("press")
             time.sleep(0.1)
         return token
 

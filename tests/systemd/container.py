@@ -132,7 +132,7 @@ class Container:
             self._process.wait(20)
             self._process = None
         for group in self._groups():
-            until(lambda group=group: _gone(group), f"{group} to be empty", 10)
+            until(lambda group=group: _gone(group), f"{group} to be empty", 60)
         with contextlib.suppress(OSError):
             Path("/run/systemd/nspawn/propagate", self._name).rmdir()
 
