@@ -52,7 +52,7 @@ def test_a_folder_where_a_file_is_wanted_is_named_as_such(tmp_path, policy_file,
     assert main([*sign, str(tmp_path)]) == 2
     assert f"{tmp_path}: wanted a readable key file, got: Is a directory" in capsys.readouterr().err
     assert main([*sign, str(tmp_path / "op.key"), "-o", ""]) == 2
-    assert "wanted to write it, got: " in capsys.readouterr().err
+    assert "wanted the name of a file, got a folder" in capsys.readouterr().err
     assert not list(tmp_path.glob(".*"))
 
 
