@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 UNTOLD_MAX = 16
 """Starts and ends that the watch has yet to tell of; the next end has to wait too, a start never does."""
 REASON_CHARS = 256
+UNREADABLE = "what was noted of a break cannot be read"
 _DAY_S = 86_400.0
 
 
@@ -201,8 +202,13 @@ class Breaks:
         try:
             text = self._notebook.read()
             note = _read(text) if text else _Note("", None, ())
-        except (EdgeError, ValueError, RecursionError) as error:  # msgspec's are ValueErrors
+        except EdgeError as error:
             log.warning("whether a break was on cannot be read, so there is none: %s", error)
+            return
+        except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors
+            # Such as another version's: nobody is looked at who may be on one.
+            log.warning("%s, so a whole one begins: %s", UNREADABLE, error)
+            self.start(UNREADABLE, BreakBy.LOCAL)
             return
         self._untold = note.untold
         if note.on is not None:

@@ -272,6 +272,7 @@ class Unit:
         counts = self._watch.counts if isinstance(self._watch, Watch) else Counts()
         return {
             **unit_facts(self.teller.state, self._spool.session, self._clock, self._started_s),
+            "unit.safe": float(isinstance(self._detector, Blindfold)),
             **policy_facts(self.twin.reported),
             **link_facts(self.uplink.status(), self._clock.now_s()),
             **spool_facts(self._spool, self._clock.now_at()),

@@ -12,6 +12,7 @@ import pytest
 from edge.metrics import METRICS, Textfile, exposition
 from edge.uplink.messages import Capture
 from tests.uplink.test_health import HEALTH
+from tests.worklog.test_faults import MS_RDONLY, MS_REMOUNT, fill, libc, small_disk  # noqa: F401  a fixture
 
 WHOLE = msgspec.structs.replace(
     HEALTH,
@@ -116,3 +117,60 @@ def test_a_folder_that_takes_nothing_is_said_once(tmp_path, caplog):
     (tmp_path / "none").mkdir()
     textfile.write(HEALTH)
     assert textfile.trouble is None
+
+
+def left_in(folder):
+    return sorted(one.name for one in folder.iterdir() if one.name != "ballast")
+
+
+def test_on_a_full_disk_the_last_whole_one_stays_and_no_part_of_another(small_disk, caplog):  # noqa: F811
+    path = small_disk / "deskwatch.prom"
+    textfile = Textfile(path)
+    textfile.write(WHOLE)
+    before = path.read_bytes()
+    fill(small_disk)
+    for _ in range(3):
+        textfile.write(HEALTH)
+    assert caplog.text.count("health.textfile") == 1
+    assert "No space left" in textfile.trouble
+    assert (left_in(small_disk), path.read_bytes()) == (["deskwatch.prom"], before)
+    (small_disk / "ballast").unlink()
+    textfile.write(HEALTH)
+    assert (textfile.trouble, path.read_text()) == (None, exposition(HEALTH))
+
+
+def test_a_disk_that_turns_read_only_is_said_once(small_disk, caplog):  # noqa: F811
+    textfile = Textfile(small_disk / "deskwatch.prom")
+    textfile.write(WHOLE)
+    assert libc.mount(None, str(small_disk).encode(), None, MS_REMOUNT | MS_RDONLY, None) == 0
+    textfile.write(HEALTH)
+    textfile.write(HEALTH)
+    assert caplog.text.count("health.textfile") == 1
+    assert left_in(small_disk) == ["deskwatch.prom"]
+    assert libc.mount(None, str(small_disk).encode(), None, MS_REMOUNT, None) == 0
+    textfile.write(HEALTH)
+    assert textfile.trouble is None
+
+
+@pytest.mark.parametrize("name", ["deskwatch.prom", ".deskwatch.prom.new"])
+def test_a_link_in_its_place_leads_nowhere(tmp_path, caplog, name):
+    other, folder = tmp_path / "other", tmp_path / "folder"
+    folder.mkdir()
+    other.write_text("of somebody else")
+    (folder / name).symlink_to(other)
+    textfile = Textfile(folder / "deskwatch.prom")
+    textfile.write(HEALTH)  # one in the part's place is taken away, and said
+    textfile.write(HEALTH)
+    assert caplog.text.count("health.textfile") == (name != "deskwatch.prom")
+    assert other.read_text() == "of somebody else"
+    assert left_in(folder) == ["deskwatch.prom"]
+    assert not (folder / "deskwatch.prom").is_symlink()
+
+
+def test_a_folder_in_its_place_is_said_once_and_no_part_is_left(tmp_path, caplog):
+    (tmp_path / "deskwatch.prom").mkdir()
+    textfile = Textfile(tmp_path / "deskwatch.prom")
+    textfile.write(HEALTH)
+    textfile.write(HEALTH)
+    assert caplog.text.count("health.textfile") == 1
+    assert left_in(tmp_path) == ["deskwatch.prom"]

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from edge.breaks import UNTOLD_MAX, Breaks, Notebook
+from edge.breaks import UNREADABLE, UNTOLD_MAX, Breaks, Notebook
 from edge.clock import SteppedClock
 from edge.policy.breaks import BreakBy
 from edge.policy.document import ObjectRule, PeopleRule, Policy, Shift, Spot, TamperRule
@@ -216,13 +216,27 @@ def test_what_the_unit_writes_itself_can_be_read():
         written(max_s=1e300),
         written(max_s=-1.0),
         '{"x": ' + "[" * 100_000,
+        written(by="gesture"),  # of a newer version
     ],
 )
-def test_a_note_that_cannot_be_read_is_no_break_and_no_crash(text):
+def test_a_note_that_cannot_be_read_is_a_whole_break_and_no_crash(text):
     unit = Unit({"text": text})
-    assert unit.breaks.on is None
-    unit.requests.start_break("lunch")
-    assert unit.breaks.on is not None
+    assert (unit.breaks.on.reason, unit.breaks.on.max_s) == (UNREADABLE, 1800.0)
+    unit.breaks.tell()
+    assert [change.end for change in unit.told] == [None]
+    again = unit.restarted(1.0)  # goes on, and is not told twice
+    again.breaks.tell()
+    assert (again.breaks.on, again.told) == (unit.breaks.on, [])
+    again.clock.sleep(1800.0)
+    again.breaks.turn()
+    assert again.breaks.on is None
+    again.requests.start_break("lunch")
+    assert again.breaks.on.reason == "lunch"
+
+
+def test_what_a_newer_version_notes_beside_a_break_takes_nothing_from_it():
+    text = json.dumps({**json.loads(written(mood="weary")), "since": 3})
+    assert Unit({"text": text}).breaks.on == Unit({"text": written()}).breaks.on
 
 
 def test_starts_are_never_refused_and_what_waits_to_be_told_is_bounded(unit):

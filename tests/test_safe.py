@@ -1,7 +1,9 @@
 """Safe mode: nothing is looked at, what waits leaves, and the unit answers."""
 
+import json
 import os
 import subprocess
+from contextlib import suppress
 
 import pytest
 
@@ -9,6 +11,9 @@ from edge.breaks import Breaks
 from edge.capture.frame import CameraAbsent
 from edge.clock import SteppedClock
 from edge.config import ConfigError, read_config
+from edge.control.client import NoUnitHere, ask
+from edge.control.protocol import Status as AskStatus
+from edge.control.protocol import TakeBreak
 from edge.device.indicator import StandinIndicator
 from edge.device.watchdog import stalled
 from edge.last_settings import KEPT, keep, read_or_last
@@ -116,7 +121,9 @@ def test_whatever_is_broken_what_waits_arrives_and_no_camera_opens(tmp_path, pho
     daemon = SafeDaemon(folder, phone_photo, mosquitto)
     try:
         daemon.start()  # there is no broker
-        until(lambda: "opened phone" in daemon.said(), "the phone to be seen", 30)
+        seen = lambda: "opened phone" in daemon.said() or daemon.process.poll() is not None  # noqa: E731
+        until(seen, "the phone to be seen", 90)
+        assert daemon.process.poll() is None, daemon.said()
         assert daemon.stop() == 0
         text = daemon.config.read_text()
         if broken == "policy":
@@ -172,3 +179,31 @@ def test_settings_stand_in_only_where_the_newest_are_no_good(tmp_path):
     with pytest.raises(ConfigError, match=str(path)):
         read_or_last(path, named)
     assert {entry.name for entry in state.iterdir()} == {KEPT}
+
+
+def test_safe_mode_is_told_on_a_break_too(tmp_path, phone_photo, mosquitto):
+    folder = tmp_path / "safe"
+    folder.mkdir()
+    daemon = SafeDaemon(folder, phone_photo, mosquitto)
+    daemon.accept_notice()
+    (folder / "policy.json").write_text(json.dumps(daemon.policy))
+    try:
+        daemon.start_safe()
+
+        def facts():
+            with suppress(NoUnitHere, TimeoutError):
+                return ask(daemon.state, AskStatus(), 20.0).facts
+            return {}
+
+        until(lambda: facts().get("capture.state") == "safe-mode", "safe mode", 30)
+        ask(daemon.state, TakeBreak("lunch"), 20.0)
+        until(lambda: facts().get("capture.state") == "break", "the break", 30)
+        assert facts()["unit.safe"] == 1.0
+        words = [COMMAND, "diagnose", "--json", "--only", "service.running", "--config", daemon.config]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        assert json.loads(done.stdout)["results"][0]["code"] == "safe-mode"
+        assert subprocess.run([COMMAND, "status", "--config", daemon.config], check=False).returncode == 1
+    finally:
+        if daemon.process is not None:
+            daemon.process.kill()
+            daemon.process.wait()

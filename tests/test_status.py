@@ -63,6 +63,7 @@ def test_a_unit_that_runs_says_what_it_does_and_why_on_one_screen(daemon, mosqui
     assert f"link      connected to 127.0.0.1:{mosquitto.port}, since " in done.stdout
     assert "! There is no light that shows when the camera is open" in done.stdout
     assert "Cell phone seen" in done.stdout
+    assert lines[-1] == "Next: sudo deskwatch diagnose"  # it has neither light nor button
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     assert max(map(len, status(daemon.config, columns=50).stdout.splitlines())) <= 50
@@ -111,6 +112,14 @@ def test_one_without_settings_says_what_to_do(tmp_path):
         ({"spool.error": "disk I/O error"}, "not known: disk I/O error"),
         ({"led.trouble": "no current"}, "light does not work: no current"),
         ({"notice.accepted_at": None}, "notice NOT accepted: deskwatch notice --accept"),
+        ({"capture.state": "break", "unit.safe": 1.0}, "is on a break, camera closed, and in safe mode."),
+        (
+            {
+                "link.connected": 0.0,
+                "link.last_error": "cannot reach it: [Errno -2] No name (SSL_BAD_X)",
+            },
+            "cannot reach it: No name",
+        ),
         ({"errors.count": 2.0}, "errors    2 since the start"),
     ],
 )
@@ -126,6 +135,42 @@ def test_every_alarm_says_what_is_wrong_and_what_to_do(code):
     what, do = ALARMS[code]
     assert f"! {what}: here" in told
     assert do in " ".join(told.split())
+
+
+@pytest.mark.parametrize(
+    ("changed", "alarms", "wrong"),
+    [
+        ({}, (), False),
+        ({"capture.state": "break"}, (), False),
+        ({"capture.state": "break", "unit.safe": 1.0}, (), True),
+        ({"link.connected": 0.0}, (), True),
+        ({"capture.state": "camera-fault"}, (), True),
+        ({"spool.error": "disk I/O error"}, (), True),
+        ({}, (Alarm(code=AlarmCode.DISK_FULL),), True),
+    ],
+)
+def test_the_next_step_is_named_where_something_is_wrong(changed, alarms, wrong):
+    clock = SystemClock()
+    patient = Patient(clock, "unit.toml", facts={**SOUND, **changed}, alarms=alarms)
+    assert Known(patient, [], "", clock.now_at()).is_wrong is wrong
+
+
+def test_a_unit_that_hangs_has_no_error_of_a_database_and_no_repair(daemon):
+    daemon.watching()
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        done = status(daemon.config)
+        words = [COMMAND, "diagnose", "--json", "--config", daemon.config]
+        found = subprocess.run(words, capture_output=True, text=True, check=False, timeout=110)
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    assert "database is locked" not in done.stdout
+    assert "repair --done" not in done.stdout
+    assert done.stdout.endswith("\nNext: sudo deskwatch diagnose\n")
+    results = {one["name"]: one for one in json.loads(found.stdout)["results"]}
+    assert results["service.running"]["code"] == "silent"
+    assert (results["worker.repair"]["status"], results["worker.repair"]["code"]) == ("skip", "")
+    assert results["spool.integrity"]["status"] == "skip", results["spool.integrity"]
 
 
 def test_every_state_of_the_camera_has_its_words():

@@ -10,15 +10,16 @@ from edge.device.boot import boot_id
 from edge.device.clock_quality import clock_is_synchronised
 from edge.diagnosis import in_force
 from edge.errors import EdgeError
-from edge.notebook import TwoPlaces
+from edge.notebook import NotReadable, TwoPlaces
 from edge.notice import Notice
 from edge.policy.document import Policy
-from edge.repair import Repair
+from edge.repair import UNREADABLE, Repair
 from edge.state_folder import SPOOL_FILE
 from edge.uplink import books
 from edge.uplink.database import looking_into
 from edge.uplink.lockfile import is_held
 from edge.uplink.looking import lock_of
+from edge.uplink.records import SpoolEmpty, SpoolError
 from edge.uplink.spool import Spool
 from edge.uplink.twin_store import ReadOnlyDisk
 
@@ -36,8 +37,11 @@ class _KeptNotes:
         """Return a note; None where there is no spool. Raises SpoolError."""
         if not self._path.exists():
             return None
-        with looking_into(self._path) as (db, _version):
-            return books.noted(db, name)
+        try:
+            with looking_into(self._path) as (db, _version):
+                return books.noted(db, name)
+        except SpoolEmpty:
+            return None
 
 
 def unit_that_holds(config: Config) -> str | None:
@@ -68,6 +72,22 @@ def notice_of(config: Config) -> Notice:
 def noted_repair(config: Config) -> str | None:
     """Return why the unit is blocked; what cannot be read is a repair, as it is to the unit."""
     return Repair(_two_places(config, "repair")).why
+
+
+def told_repair(config: Config) -> str | None:
+    """Return why the unit is blocked. Raises NotReadable where the spool, which may say so, cannot be read.
+
+    What stands in the file and is no note is a repair, as it is to the unit.
+    """
+    places = _two_places(config, "repair")
+    try:
+        return places.read_both()
+    except NotReadable as error:
+        if (text := places.read()) is not None:
+            return text
+        if isinstance(error.__cause__, SpoolError):
+            raise
+        return UNREADABLE
 
 
 def noted_break(config: Config, policy: Policy, clock: Clock) -> Breaks:

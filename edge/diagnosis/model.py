@@ -1,5 +1,6 @@
 """Whether the model is the one that its card describes, sees what it should, and is fast enough."""
 
+import re
 from threading import Lock
 
 from edge.diagnosis.behind import policy_in_force, unit_that_holds
@@ -20,6 +21,7 @@ _BESIDE_S = 0.5
 _NO_CONFIG = "unit.toml cannot be read"
 
 
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 _trying = Lock()
 
 
@@ -34,11 +36,15 @@ def probe_hash(patient: Patient) -> Verdict:
     except ModelError as error:
         return failed("card-unusable", str(error), "a model card that can be read")
     try:
-        check_model(card, find_model(card, model_folders(path)))
+        file = find_model(card, model_folders(path))
+    except ModelMissing:
+        return failed("missing", "in none of its folders", card.file)
+    try:
+        check_model(card, file, file.name)
     except ModelMissing as error:
         return failed("missing", str(error), card.file)
     except ModelError as error:
-        return failed("changed", str(error), card.sha256[:12])
+        return failed("changed", _HASH.sub(r"\1", str(error)), card.sha256[:12])
     runs = (patient.facts or {}).get("model.sha256")
     if runs not in (None, card.sha256):
         return warned("another-runs", f"the unit runs {str(runs)[:12]}", f"{card.name}, {card.sha256[:12]}")

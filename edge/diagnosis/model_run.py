@@ -7,10 +7,17 @@ from edge.diagnosis.check import Verdict, failed
 from edge.diagnosis.tried import Tried
 from edge.errors import EdgeError
 from edge.latency import Latencies
+from edge.vision.card import CardMissing
 from edge.vision.detector import Detector
 from edge.vision.golden import deviation, drawing
 from edge.vision.interpreter import InterpreterMissing
-from edge.vision.model_file import find_card
+from edge.vision.model_file import (
+    ModelHashWrong,
+    ModelMissing,
+    ModelNotTflite,
+    ModelTruncated,
+    find_card,
+)
 
 TRIES = 12
 TRY_FOR_S = 4.0
@@ -22,6 +29,8 @@ def try_out(table: ModelTable) -> Tried | Verdict:
         detector = Detector.load(find_card(table.card), threads=table.threads, backend=table.interpreter)
     except InterpreterMissing as error:
         return failed("no-interpreter", str(error), "an interpreter")
+    except (CardMissing, ModelMissing, ModelNotTflite, ModelTruncated, ModelHashWrong):
+        return failed("does-not-load", "its file is not the one to run", "a model that loads")
     except EdgeError as error:
         return failed("does-not-load", str(error), "a model that loads")
     differs = deviation(detector)  # the first run warms it up, too

@@ -26,8 +26,9 @@ def probe_running(patient: Patient) -> Verdict:
     """Whether the unit answers, and not in safe mode."""
     wanted = "a unit that answers"
     if patient.facts is not None:
-        if patient.facts.get("capture.state") == Capture.SAFE_MODE.value:
-            why = patient.facts.get("capture.reason")
+        told = patient.facts.get("capture.state") == Capture.SAFE_MODE.value
+        if told or patient.facts.get("unit.safe"):
+            why = patient.facts.get("capture.reason") if told else None  # else it is a break's, or another's
             return failed("safe-mode", f"in safe mode{f': {why}' if why else ''}", "not in safe mode")
         up_s = patient.facts.get("unit.up_s")
         return passed(f"up {_span(up_s)}" if isinstance(up_s, int | float) else "runs", wanted)

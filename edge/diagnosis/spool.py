@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.diagnosis.check import Check, Patient, Verdict, failed, passed, skipped, warned
+from edge.diagnosis.holder import told_of_holder
 from edge.state_folder import SPOOL_FILE
 from edge.uplink.looking import Look, look
-from edge.uplink.records import SpoolCorrupt, SpoolError, SpoolLocked, SpoolNewer
+from edge.uplink.records import SpoolCorrupt, SpoolEmpty, SpoolError, SpoolLocked, SpoolNewer
 
 FILLS, FULL = 0.8, 0.98
 """Of `spool.max_bytes`. Over the latter, each new message takes the place of an older one."""
@@ -18,6 +19,7 @@ _DAY_S = 86_400.0
 _LOOK_LIMIT_S = 40.0
 """All pages of the largest spool that a unit has by default, from a slow card."""
 _BESIDE_S = 0.5
+_NONE_YET = "there is none yet: the unit makes it when it starts"
 _looking = threading.Lock()
 
 
@@ -47,27 +49,34 @@ def probe_integrity(patient: Patient) -> Verdict:
 def _looked_at(patient: Patient, path: Path) -> Verdict:
     try:
         if not path.exists():
-            return skipped("there is none yet: the unit makes it when it starts")
+            return skipped(_NONE_YET)
         if (stranger := _other_owner(path)) is not None:
             return failed("denied", f"{stranger} is another user's", "the user's that the unit runs as")
         found = _look_once(patient, path)
-    except SpoolNewer:
-        return failed("newer", "written by a newer deskwatch", "one of this version")
-    except SpoolCorrupt:
-        return failed("damaged", "damaged", "sound")
-    except SpoolLocked:
-        return skipped("a unit uses it, and does not answer")
     except _Elsewhere:
         return skipped("the look that was begun before has not ended")
-    except PermissionError:
-        return skipped("not yours to read: run it with sudo")
-    except SpoolError as error:
-        return failed("unusable", str(error), "sound")
-    except OSError as error:
-        return failed("unusable", error.strerror or "cannot be read", "sound")
+    except SpoolLocked:
+        return told_of_holder(patient, path)
+    except (SpoolError, OSError) as error:
+        return _not_sound(error)
     return passed(
         "sound" if found is not None else "sound, of an older version: a start brings it up to date"
     )
+
+
+def _not_sound(error: SpoolError | OSError) -> Verdict:
+    match error:
+        case SpoolNewer():
+            return failed("newer", "written by a newer deskwatch", "one of this version")
+        case SpoolCorrupt():
+            return failed("damaged", "damaged", "sound")
+        case SpoolEmpty():
+            return skipped(_NONE_YET)
+        case PermissionError():
+            return skipped("not yours to read: run it with sudo")
+        case OSError():
+            return failed("unusable", error.strerror or "cannot be read", "sound")
+    return failed("unusable", str(error), "sound")
 
 
 def _other_owner(path: Path) -> str | None:
@@ -164,6 +173,8 @@ def _figures(patient: Patient) -> _Figures | Verdict:
         found = _look_once(patient, patient.config.paths.state / SPOOL_FILE)
     except _Elsewhere:
         return skipped("the look that was begun before has not ended: see spool.integrity")
+    except SpoolEmpty:
+        return skipped(_NONE_YET)
     except (SpoolError, OSError):
         return skipped("needs spool.integrity")
     if found is None:
@@ -214,6 +225,8 @@ CHECKS = (
             " the events as"
             " they are.",
             "denied": "Its folder must be the unit's user's: chown -R deskwatch on the state folder.",
+            "held": "Another process has the unit's state folder, so no unit can start. See what it is with"
+            " ps -fp and its number, stop it, then: sudo systemctl restart deskwatch",
             "unusable": "Look at disk.free and disk.writable first. If both pass, restart the unit; if it"
             " stays,"
             " replace the card.",

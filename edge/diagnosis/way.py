@@ -1,6 +1,7 @@
 """The way to the broker, layer by layer: the first that fails is named, and those above it wait for it."""
 
 import ipaddress
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,6 +50,28 @@ _AUTH_CODES = {
     Cause.NO_WELCOME,
     Cause.NO_ANSWER,
 }
+
+
+_TLS_WORDS = {
+    "no-tls": "it speaks no TLS",
+    "too-old": "it has no TLS 1.2 or newer",
+    "certificate-wanted": "it wants a certificate of the unit",
+    "certificate-refused": "it does not take the unit's certificate",
+    "no-answer": "no answer in time",
+}
+_REASONS = {
+    "CERTIFICATE_EXPIRED": "it finds the unit's certificate expired",
+    "CERTIFICATE_REVOKED": "it says that the unit's certificate was revoked",
+    "UNKNOWN_CA": "it does not know the CA of the unit's certificate",
+    "UNEXPECTED_EOF_WHILE_READING": "it hung up amid the greeting",
+}
+"""By the end of OpenSSL's name for it."""
+_SAID = re.compile(
+    r"(.*?\(0x[0-9A-F]{2}\)|.*? without a welcome|no welcome from .*? within \S+ s|cannot reach \S+: [^:]+)"
+    r"(?:: .*)?\Z",
+    re.DOTALL,
+)
+"""What the broker said, before what to do: that is the hint's."""
 
 
 @dataclass(slots=True)
@@ -153,12 +176,17 @@ def _secure(way: _Way) -> Verdict:
         code = _TLS_CODES.get(cause_of(error, tls) or Cause.NO_WELCOME, "other")
         now = f"the clock reads {way.patient.clock.now_at():%Y-%m-%d %H:%M} UTC"
         dated = code in {"expired", "not-yet-valid"}
-        return failed(code, f"{way.link.address}: {now if dated else _words(error)}", "a TLS session")
+        return failed(code, f"{way.link.address}: {now if dated else _words(error, code)}", "a TLS session")
     return passed(f"{version} with {way.link.address}")
 
 
-def _words(error: OSError) -> str:
-    return str(getattr(error, "verify_message", "") or getattr(error, "reason", "") or error)
+def _words(error: OSError, code: str) -> str:
+    """Say it without OpenSSL's names."""
+    if said := str(getattr(error, "verify_message", "")):
+        return said
+    reason = str(getattr(error, "reason", None) or "")
+    told = next((words for end, words in _REASONS.items() if reason.endswith(end)), None)
+    return told or _TLS_WORDS.get(code) or (error.strerror if not reason else None) or "no TLS session"
 
 
 def _get_in(way: _Way) -> Verdict:
@@ -183,6 +211,8 @@ def _said_of_auth(cause: str | float | None, error: str | float | None) -> Verdi
 
 
 def _refusal(cause: Cause | None, text: str) -> Verdict:
+    if (found := _SAID.match(text)) is not None:
+        text = found[1]
     if cause in _AUTH_CODES:
         return failed(cause.value, text, "a welcome")
     return failed("not-connected", text, "a welcome")

@@ -3,17 +3,19 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from edge.config import Config
 from edge.device.indicator import Button, Indicator
 from edge.diagnosis.behind import (
     LOG_CHANGED,
-    noted_repair,
     notice_of,
+    told_repair,
     unit_that_holds,
     unreadable,
 )
 from edge.diagnosis.check import Check, Patient, Verdict, failed, passed, skipped, warned
+from edge.notebook import NotReadable
 from edge.pins import make_hardware
 from edge.policy.gate import Signal
 from edge.state_folder import LOG_FOLDER
@@ -105,7 +107,10 @@ def probe_repair(patient: Patient) -> Verdict:
     elif (why := unreadable(patient.config.paths.state)) is not None:
         return skipped(why)
     else:
-        reason = noted_repair(patient.config)
+        try:
+            reason = told_repair(patient.config)
+        except NotReadable:
+            return skipped("cannot be told: what is noted of it in the spool cannot be read now")
     if reason is None:
         return passed("none is on")
     if LOG_CHANGED in str(reason):
@@ -120,11 +125,8 @@ def probe_log(patient: Patient) -> Verdict:
     if patient.inside:  # to walk all of it takes seconds, in which the watch would wait
         return skipped("verified at the unit's start; to walk it again, at the unit: deskwatch diagnose")
     folder, limit = patient.config.paths.state / LOG_FOLDER, "a log that is whole, and can be written"
-    if (why := unreadable(folder.parent) or unreadable(folder)) is not None:
-        return skipped(why)
-    if not folder.is_dir():
-        never = patient.facts is None
-        return skipped("no unit has run here yet") if never else failed("missing", "no worker's log", limit)
+    if (verdict := _without_folder(folder, limit, never=patient.facts is None)) is not None:
+        return verdict
     if (
         alarm := next((one for one in patient.alarms if one.code is AlarmCode.LOG_UNWRITABLE), None)
     ) is not None:
@@ -140,6 +142,19 @@ def probe_log(patient: Patient) -> Verdict:
     if found.problem is not None:
         return failed("damaged", found.problem, limit)
     return passed(f"whole, {found.entries} entries", limit)
+
+
+def _without_folder(folder: Path, limit: str, *, never: bool) -> Verdict | None:
+    """Tell of a log that has no folder, or one that cannot be read; None where it has one."""
+    if (why := unreadable(folder.parent)) is not None:
+        return skipped(why)
+    if os.path.lexists(folder) and not folder.is_dir():
+        return failed("damaged", "what stands in the place of its folder is none", limit)
+    if (why := unreadable(folder)) is not None:
+        return skipped(why)
+    if not folder.is_dir():
+        return skipped("no unit has run here yet") if never else failed("missing", "no worker's log", limit)
+    return None
 
 
 CHECKS = (

@@ -129,15 +129,22 @@ def _said(state: State) -> str:
 
 def _fares(health: Health) -> str:
     """Return a health in a line: heat, supply, what waits, the clock, the pace."""
-    heat = "? °C" if health.temperature_c is None else f"{health.temperature_c:.0f} °C"
-    bad = Throttled(health.throttled or 0).now
-    waiting = "spool ?" if health.spool_events is None else f"spool {health.spool_events}"
-    pace = "" if health.inference_p95_s is None else f", p95 {health.inference_p95_s * 1000:.0f} ms"
-    disk = "" if health.disk_free_bytes is None else f", {size_text(health.disk_free_bytes)} free"
-    return (
-        f"health  {', '.join((heat, *bad))}, {waiting}, clock {health.clock}{disk}{pace},"
-        f" up {health.up_s / 3600:.1f} h"
-    )
+    told = [] if health.temperature_c is None else [f"{health.temperature_c:.0f} °C"]
+    told += Throttled(health.throttled or 0).now
+    if health.spool_events is not None:
+        told.append(f"spool {health.spool_events}")
+    told.append(f"clock {health.clock}")
+    if health.disk_free_bytes is not None:
+        told.append(f"{size_text(health.disk_free_bytes)} free")
+    if health.inference_p95_s is not None:
+        told.append(f"p95 {health.inference_p95_s * 1000:.0f} ms")
+    return f"health  {', '.join((*told, f'up {_up(health.up_s)}'))}"
+
+
+def _up(seconds: float) -> str:
+    if seconds < 60.0:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600.0 else f"{seconds / 3600:.1f} h"
 
 
 def _alarm(alarm: Alarm) -> str:

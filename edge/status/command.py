@@ -22,6 +22,8 @@ from edge.worklog.entries import Entry, Here
 from edge.worklog.reading import newest
 
 RUNS, DOWN = 0, 1
+NEXT = "Next: sudo deskwatch diagnose"
+"""Where something is wrong: it says what, and what to do."""
 EVENTS_LEAST, EVENTS = 3, 8
 """Lines of the worker's log: as many as the screen has room for."""
 _READ = 400
@@ -56,11 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
         colour = coloured()
         width = max(_LEAST, min(_MOST, shutil.get_terminal_size((80, 24)).columns))
         above = list(lines_of(known, width, colour=colour))
-        left = shutil.get_terminal_size((80, 24)).lines - len(above) - 3
-        for line in (*above, "", *last_lines(known, width, max(EVENTS_LEAST, min(EVENTS, left)))):
+        below = (NEXT,) if known.is_wrong else ()
+        left = shutil.get_terminal_size((80, 24)).lines - len(above) - 3 - len(below)
+        last = last_lines(known, width, max(EVENTS_LEAST - len(below), min(EVENTS, left)))
+        for line in (*above, "", *last, *below):
             put(line)
-    safe = known.text("capture.state") == Capture.SAFE_MODE
-    return RUNS if known.patient.facts is not None and not safe else DOWN
+    return RUNS if known.patient.facts is not None and not known.safe else DOWN
 
 
 def _known(patient: Patient) -> Known:
@@ -106,6 +109,8 @@ def _does(known: Known) -> tuple[str, str]:
         return f"{name} does not run, or cannot be asked.", f"{why}.{last} {' '.join(do.split())}".strip()
     state = known.text("capture.state")
     does, why = CAPTURES.get(state, (printable(state), ""))
+    if known.safe and state != Capture.SAFE_MODE:
+        does, why = f"{does}, and in safe mode", f"{why}; {CAPTURES[Capture.SAFE_MODE][1]}"
     reason = known.text("capture.reason")
     started = "" if since is None else f", {ago(since, known.now_at)}"
     because = ". Why: ".join(filter(None, (why, REASONS.get(reason, printable(reason)))))

@@ -6,14 +6,15 @@ from edge.clock import Clock
 from edge.config import Config
 from edge.diagnosis.behind import (
     noted_break,
-    noted_repair,
     notice_of,
     policy_in_force,
+    told_repair,
 )
 from edge.errors import EdgeError
 from edge.logbook import figures
 from edge.state_folder import SPOOL_FILE
 from edge.uplink.looking import look
+from edge.uplink.records import SpoolEmpty, SpoolLocked
 
 NOT_KNOWN = "not known"
 
@@ -24,7 +25,7 @@ def left_rows(config: Config, clock: Clock) -> Iterator[tuple[str, str]]:
         ("policy", lambda: _policy(config)),
         ("waiting", lambda: _waiting(config)),
         ("notice", lambda: _notice(config)),
-        ("repair", lambda: noted_repair(config) or ""),
+        ("repair", lambda: told_repair(config) or ""),
         ("break", lambda: _break(config, clock)),
     ):
         if text := _told(tell):
@@ -35,6 +36,8 @@ def _told(tell: Callable[[], str]) -> str:
     try:
         return tell()
     except (EdgeError, OSError) as error:
+        if isinstance(error, SpoolLocked) or isinstance(error.__cause__, SpoolLocked):
+            return f"{NOT_KNOWN}: a process has it, and does not answer"
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return f"{NOT_KNOWN}: {why}"
 
@@ -46,7 +49,10 @@ def _policy(config: Config) -> str:
 
 def _waiting(config: Config) -> str:
     spool = config.paths.state / SPOOL_FILE
-    found = look(spool) if spool.exists() else None
+    try:
+        found = look(spool) if spool.exists() else None
+    except SpoolEmpty:
+        found = None
     if found is None:
         return "nothing"
     depth = found.depth

@@ -1,6 +1,7 @@
 """How a unit is, in rows of a label and a text: what `deskwatch status` shows."""
 
 import datetime as dt
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from edge.facts import Facts
 from edge.logbook import figures
 from edge.status.disk import NOT_KNOWN, left_rows
 from edge.story import printable
+from edge.uplink.messages import Capture
 from edge.uplink.twin_messages import Phase
 from edge.worklog.entries import Entry
 
@@ -37,6 +39,22 @@ class Known:
         """Return a fact as a number."""
         value = self.facts.get(name)
         return value if isinstance(value, int | float) else None
+
+    @property
+    def safe(self) -> bool:
+        """Whether it is in safe mode, on a break too."""
+        return self.text("capture.state") == Capture.SAFE_MODE or bool(self.number("unit.safe"))
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the diagnosis has something to say of it."""
+        wrong = self.patient.facts is None or self.safe or bool(self.patient.alarms)
+        sees = self.text("capture.state") not in _ILL
+        troubled = any(self.text(name) for name in ("spool.error", "led.trouble", "button.trouble"))
+        return wrong or troubled or not sees or not self.number("link.connected")
+
+
+_ILL = (Capture.BLOCKED, Capture.LED_FAULT, Capture.CAMERA_FAULT, Capture.REPAIR)
 
 
 def rows(known: Known) -> Iterator[tuple[str, str]]:
@@ -73,12 +91,16 @@ def _policy(known: Known) -> str:
     return text
 
 
+_CONSTANT = re.compile(r"\[Errno -?\d+\] | ?\([A-Z][A-Z0-9_]{6,}\)|\[SSL: \w+\] | \(_ssl\.c:\d+\)")
+"""What stands in errors for whoever writes programs."""
+
+
 def _link(known: Known) -> str:
     address, since = known.text("link.address"), figures.parsed(known.text("link.since_at"))
     when = f", {ago(since, known.now_at)}" if since else ""
     if known.number("link.connected"):
         return f"connected to {address}{when}"
-    error = known.text("link.last_error")
+    error = _CONSTANT.sub("", known.text("link.last_error"))
     return f"NOT connected to {address}{when}{f': {error}' if error else ''}"
 
 

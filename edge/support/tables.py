@@ -36,6 +36,7 @@ FACTS: Mapping[str, Treatment] = {
     "unit.session": NUMBER,
     "unit.up_s": NUMBER,
     "unit.restarts": NUMBER,
+    "unit.safe": NUMBER,
     "power.temperature_c": NUMBER,
     "power.throttled": NUMBER,
     "power.under_voltage": NUMBER,

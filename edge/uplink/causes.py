@@ -86,7 +86,8 @@ def unreachable(address: str, error: Exception, tls: Tls | None, clock: WallCloc
     hint = next((hint for kind, hint in _UNREACHABLE if isinstance(error, kind)), "check the network")
     if tls is not None and isinstance(error, ConnectionResetError):
         hint = "perhaps that port speaks no TLS: check the port, and whether TLS is wanted there"
-    return BrokerUnreachable(f"cannot reach {address}: {error}: {hint}").because(cause)
+    why = getattr(error, "strerror", None) or error  # without its number
+    return BrokerUnreachable(f"cannot reach {address}: {why}: {hint}").because(cause)
 
 
 def cause_of(error: Exception, tls: Tls | None) -> Cause | None:

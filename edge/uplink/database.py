@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.uplink import migration, schema
-from edge.uplink.records import SpoolCorrupt, SpoolError, SpoolNewer
+from edge.uplink.records import SpoolCorrupt, SpoolEmpty, SpoolError, SpoolNewer
 from edge.uplink.spool_errors import of_damage, of_os, of_sqlite
 
 Connection = sqlite3.Connection
@@ -20,6 +20,9 @@ Connection = sqlite3.Connection
 
 _VERSIONS = range(1000)
 """What a version of the spool may ever be: beyond it, the file's header is damaged."""
+
+_NOTHING: tuple[int, int, set[str]] = (0, 0, set())
+"""The header of a file that was made, and not written to: power may fail in between."""
 
 
 def connect(path: Path, epoch: str) -> Connection:
@@ -69,6 +72,8 @@ def looking_into(path: Path) -> Iterator[tuple[Connection, int]]:
         try:
             db.execute("PRAGMA cell_size_check = ON").close()
             version, application, tables = _header(db)
+            if (version, application, tables) == _NOTHING:
+                raise SpoolEmpty(f"{path} has nothing in it yet: a unit that starts makes its tables")
             _check_header(path, version, application, tables)
             yield db, version
         finally:
@@ -135,7 +140,7 @@ def count(db: Connection, name: str, more: int) -> None:
 
 def _make_tables(path: Path, db: Connection, epoch: str) -> None:
     version, application, tables = _header(db)
-    if (version, application, tables) == (0, 0, set()):
+    if (version, application, tables) == _NOTHING:
         db.executescript(schema.CREATE)
         db.execute("INSERT INTO epoch VALUES (1, ?, 0)", (epoch,))
         db.execute("COMMIT")

@@ -30,6 +30,10 @@ class SpoolCorrupt(SpoolError):
     """The file is damaged: call `recover`, or open it anew; what can be read of it is kept."""
 
 
+class SpoolEmpty(SpoolError):
+    """Nothing was written into the file yet: start the unit."""
+
+
 class SpoolLocked(SpoolError):
     """Another deskwatch has this spool open: stop it, or give this one a state folder of its own."""
 

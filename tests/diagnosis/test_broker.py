@@ -1,6 +1,7 @@
 """The way to a real broker, broken at one layer after the other: that one fails, those above wait."""
 
 import contextlib
+import re
 import shutil
 import socket
 import subprocess
@@ -254,7 +255,26 @@ NAMES = {
 """Those are tried in a network of their own; for a name server: what it answers."""
 STANDING = {("broker.auth", "flaps"): {"link.connected": 1.0, "link.connections": 23.0, "unit.up_s": 60.0}}
 """Wrong with a connection that stands just now: what is above it has its own say."""
+OPENSSL = re.compile(r"\b[A-Z]+_[A-Z_]+\b|\[SSL|_ssl\.c|Errno")
+ADVICE = re.compile(r"check|ask who|set broker|will be tried again|: is ")
+"""What to do is the hint's to say."""
 PROVEN = frozenset(FAULTS) | frozenset(NAMES) | frozenset(STANDING)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "cannot reach a.b:1: timed out: no answer in time: check the network",
+            "cannot reach a.b:1: timed out",
+        ),
+        ("a.b:1 ended it: Busy (0x89): the broker is busy", "a.b:1 ended it: Busy (0x89)"),
+        ("the connection broke", "the connection broke"),
+    ],
+)
+def test_what_a_running_unit_says_comes_without_its_advice(bench, text, said):
+    says(**{"link.last_error": text, "link.last_cause": None})(bench)
+    assert bench.results()["broker.auth"].value == said
 
 
 @pytest.mark.parametrize(("name", "code"), STANDING, ids=map("/".join, STANDING))
@@ -272,6 +292,9 @@ def test_the_first_layer_that_fails_is_named(bench, name, code, monkeypatch):
     break_it(bench)
     results = bench.results()
     assert_found(results[name], TABLE[name], code, status)
+    assert not OPENSSL.search(results[name].value), results[name]
+    if name == "broker.auth":
+        assert not ADVICE.search(results[name].value), results[name]
     order = list(TABLE)
     assert {results[below].status for below in order[: order.index(name)]} <= {Status.PASS}
     for above in order[order.index(name) + 1 :]:

@@ -63,6 +63,14 @@ def swap_channels(tmp_path, card):
     card.write_text(card.read_text().replace('fit = "stretch"', 'fit = "stretch"\nchannels = "bgr"'))
 
 
+def test_a_changed_file_is_told_in_a_line_and_once(patient, tmp_path, monkeypatch):
+    hurt = injected("changed", patient, tmp_path, monkeypatch)
+    values = {name: run_check(CHECK[name], hurt).value for name in ("model.hash", "model.golden")}
+    assert values["model.hash"].startswith(f"{CARD.stem}.tflite: wanted sha256 ")
+    assert len(values["model.hash"]) < 100
+    assert "sha256" not in values["model.golden"]
+
+
 def facts(seconds: float, **more) -> dict:
     """What a watch tells whose every look takes so long."""
     counts = Counts()

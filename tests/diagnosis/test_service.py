@@ -227,6 +227,12 @@ def test_what_is_wrong_is_found(unit, name, code):
     assert value.format(port=getattr(unit, "port", None)) in found.value
 
 
+def test_safe_mode_is_seen_on_a_break_and_the_worker_s_words_are_not_told(unit):
+    unit.answers({"capture.state": "break", "capture.reason": "my back", "unit.safe": 1.0})
+    found = run_check(CHECKS["service.running"], unit.patient())
+    assert (found.status, found.code, found.value) == (Status.FAIL, "safe-mode", "in safe mode")
+
+
 def test_every_hint_is_proven():
     assert {(name, code) for name, check in CHECKS.items() for code in check.hints} == PROVEN
 

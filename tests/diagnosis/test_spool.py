@@ -1,14 +1,21 @@
 """A real spool, as a unit that died has left it: filled, old, refused, damaged, from the future."""
 
+import contextlib
 import datetime as dt
+import fcntl
 import os
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
+from edge.control.client import ControlDenied, ControlSilent, NoUnitHere
 from edge.diagnosis.check import Status
 from edge.diagnosis.runner import run_check
 from edge.diagnosis.spool import CHECKS
+from edge.diagnosis.worker import CHECKS as OF_WORKER
+from edge.uplink.lockfile import LockFile, holder_of
 from edge.uplink.records import Record
 from edge.uplink.spool import Spool
 from tests.diagnosis.machine import ROOT, At, assert_found
@@ -17,11 +24,13 @@ from tests.uplink.conftest import NOW, event_message, put_event, thumb_message
 
 TABLE = {check.name: check for check in CHECKS}
 INTEGRITY, DEPTH, OLDEST, DEAD, GAPS = TABLE
+REPAIR = next(check for check in OF_WORKER if check.name == "worker.repair")
 MEBIBYTE = 1 << 20
 
 
 class Bench:
-    def __init__(self, folder):
+    def __init__(self, folder, stack):
+        self.stack = stack
         self.folder, self.path = folder, folder / "state" / "spool.db"
         self.more = {"clock": At(NOW + dt.timedelta(hours=1))}
         with self.opened() as spool:
@@ -88,6 +97,17 @@ def given_away(bench):
     os.chown(bench.path, 65_534, 65_534)
 
 
+def held(bench):
+    """By a process of its own, which answers nobody."""
+    bench.more["trouble"] = NoUnitHere("no unit runs here")
+    code = "import sys; from pathlib import Path; from edge.uplink.lockfile import LockFile; "
+    code += "LockFile.hold(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", code, f"{bench.path}.lock"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    bench.stranger = bench.stack.enter_context(subprocess.Popen(words, **pipes))
+    bench.stranger.stdout.readline()
+
+
 def later(**by):
     return lambda bench: bench.more.update(clock=At(NOW + dt.timedelta(**by)))
 
@@ -107,6 +127,7 @@ FAULTS = {
     (INTEGRITY, "damaged"): ("fail", overwritten),
     (INTEGRITY, "newer"): ("fail", from_the_future),
     (INTEGRITY, "denied"): ("fail", given_away),
+    (INTEGRITY, "held"): ("fail", held),
     (INTEGRITY, "unusable"): ("fail", of_another_program),
     (DEPTH, "fills"): ("warn", fill(0.85)),
     (DEPTH, "full"): ("fail", fill(0.985)),
@@ -120,7 +141,8 @@ PROVEN = frozenset(FAULTS)
 
 @pytest.fixture
 def bench(tmp_path):
-    return Bench(tmp_path)
+    with contextlib.ExitStack() as stack:
+        yield Bench(tmp_path, stack)
 
 
 @pytest.mark.parametrize(("name", "code"), FAULTS, ids=map("/".join, FAULTS))
@@ -149,6 +171,7 @@ def test_every_hint_is_proven_and_fits_its_line():
 
 
 def test_a_unit_that_uses_it_is_not_disturbed(bench):
+    bench.more["trouble"] = ControlDenied("not yours to ask")
     with bench.opened() as spool:
         assert {bench.look(name).status for name in TABLE} == {Status.SKIP}
         put_event(spool)
@@ -169,5 +192,42 @@ def test_a_unit_that_runs_says_it_itself(bench):
     assert bench.look(GAPS).value == "needs spool.integrity"
 
 
+@pytest.mark.parametrize("asked", [NoUnitHere("none"), ControlSilent("no answer in time")])
+def test_a_stranger_that_holds_it_is_named(bench, asked):
+    """Also where systemd listens in the unit's place, which then seems to be silent."""
+    held(bench)
+    bench.more["trouble"] = asked
+    found = bench.look(INTEGRITY)
+    assert (found.code, found.value) == (
+        "held",
+        f"process {bench.stranger.pid} has it, and no unit answers",
+    )
+    assert bench.look(DEPTH).status is Status.SKIP
+
+
+def test_the_holder_is_who_holds_it_now_not_who_wrote_his_number_once(tmp_path):
+    path = tmp_path / "lock"
+    LockFile.hold(path).release()
+    path.write_text("1\n")
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert holder_of(path) in (os.getpid(), 1)  # 1: the kernel names this file by another device
+    assert holder_of(tmp_path / "none") is None
+
+
 def test_none_yet(tmp_path):
     assert run_check(TABLE[INTEGRITY], patient(tmp_path)).status is Status.SKIP
+
+
+def test_a_file_with_nothing_in_it_is_none_yet(tmp_path):
+    """Power failed between the making of the file and of its tables."""
+    unit = patient(tmp_path)
+    path = unit.config.paths.state / "spool.db"
+    path.touch()
+    for check in CHECKS:
+        found = run_check(check, unit)
+        assert (found.status, found.value[:17]) == (Status.SKIP, "there is none yet"), found
+    assert run_check(REPAIR, unit).status is Status.PASS
+    assert path.stat().st_size == 0
+    with Spool.open(path) as spool:
+        put_event(spool)

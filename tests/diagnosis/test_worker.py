@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -196,6 +197,38 @@ def test_a_silent_units_pins_are_left_alone(patient, pins):
     finally:
         lock.release()
     assert pins.taken == taken
+
+
+def overwritten(state) -> None:
+    (state / "spool.db").write_bytes(os.urandom(8192))
+
+
+def test_a_spool_that_cannot_be_read_is_no_repair_unless_the_file_tells_one(patient):
+    state = patient.config.paths.state
+    overwritten(state)
+    found = run_check(CHECK["worker.repair"], patient)
+    assert (found.status, found.value[:14]) == (Status.SKIP, "cannot be told"), found
+
+
+def test_a_repair_that_the_file_tells_is_on_whatever_became_of_the_spool(patient):
+    state = patient.config.paths.state
+    block(state, "a new lens")
+    overwritten(state)
+    assert run_check(CHECK["worker.repair"], patient).code == "in-repair"
+
+
+def test_a_file_of_the_repair_that_is_no_note_is_a_repair_as_it_is_to_the_unit(patient):
+    (patient.config.paths.state / "repair.json").write_text("{")
+    assert run_check(CHECK["worker.repair"], patient).code == "in-repair"
+
+
+@pytest.mark.parametrize("facts", [None, {"log.entries": 3.0}])
+def test_a_file_in_the_place_of_the_log_is_damage(patient, facts):
+    folder = patient.config.paths.state / "log"
+    shutil.rmtree(folder)
+    folder.write_text("")
+    found = run_check(CHECK["worker.log"], replace(patient, facts=facts))
+    assert (found.status, found.code) == (Status.FAIL, "damaged"), found
 
 
 def test_the_reason_of_a_repair_stays_at_the_unit(patient):

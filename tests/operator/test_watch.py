@@ -180,6 +180,13 @@ def test_a_time_that_no_calendar_has_is_told_as_it_came(at, monkeypatch):
         time.tzset()
 
 
+@pytest.mark.parametrize(("up_s", "said"), [(59.0, "59 s"), (200.0, "3 min"), (5400.0, "1.5 h")])
+def test_what_is_not_known_of_its_health_has_no_word(up_s, said):
+    bare = msgspec.structs.replace(HEALTH, temperature_c=None, spool_events=None, up_s=up_s)
+    ((line,),) = [Fleet("acme").take(heard(U1.health, encode_health(bare)))]
+    assert line.text == f"health  clock synchronised, up {said}"
+
+
 def test_health_is_a_line_with_what_is_wrong_standing_out():
     told = [
         Fleet("acme").take(heard(U1.health, encode_health(msgspec.structs.replace(HEALTH, throttled=bits))))
@@ -187,7 +194,7 @@ def test_health_is_a_line_with_what_is_wrong_standing_out():
     ]
     ((well,), (ill,)) = told
     assert (well.kind, well.tone, ill.tone) == ("health", Tone.DIM, Tone.NOTICE)
-    assert well.text == "health  54 °C, spool 0, clock synchronised, up 0.0 h"
+    assert well.text == "health  54 °C, spool 0, clock synchronised, up 1 min"
     assert ill.text.startswith("health  54 °C, under-voltage, throttled, spool 0, clock synchronised")
     assert U1.health not in filters("acme", "u1")
     assert U1.health in filters("acme", "u1", health=True)
