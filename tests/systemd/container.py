@@ -4,6 +4,7 @@ It shares this machine's network: a mosquitto of the tests is at 127.0.0.1 in it
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -47,12 +48,16 @@ def write_root(root: Path) -> None:
     (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
 
 
+_NUMBERS = itertools.count(1)
+
+
 class Container:
     """One that boots `root` into basic.target. `binds`: read-only, folder here to folder there."""
 
     def __init__(self, root: Path, binds: dict[Path, str]) -> None:
         self.root = root
-        self._name = f"deskwatch-test-{os.getpid()}"
+        # One process may have several, of which each ends by itself.
+        self._name = f"deskwatch-test-{os.getpid()}-{next(_NUMBERS)}"
         self._binds = {Path("/usr"): "/usr", **binds}
         self._process: subprocess.Popen[bytes] | None = None
         self._console = root.parent / "console"
