@@ -74,8 +74,10 @@ def test_a_crash_loop_ends_in_safe_mode_and_what_waits_still_arrives(service, mo
     service.container.run("systemctl", "kill", "--signal=KILL", UNIT)
     until(lambda: service.is_active(SAFE), "safe mode", 60)
     assert service.container.shows(UNIT, "ActiveState") == "failed"
+    service.container.run("systemctl", "kill", "--signal=STOP", SAFE)  # else it may be before whoever listens
     mosquitto.start()
     with subscribed(mosquitto) as listener:
+        service.container.run("systemctl", "kill", "--signal=CONT", SAFE)
         got = collect(
             listener,
             lambda got: (
@@ -131,8 +133,10 @@ def test_whatever_it_fails_of_safe_mode_answers_and_the_way_back_is_short(servic
     service.container.run("systemctl", "kill", "--signal=KILL", UNIT)
     until(lambda: service.is_active(SAFE), "safe mode", 90)
     assert service.container.shows(UNIT, "Result") == result
+    service.container.run("systemctl", "kill", "--signal=STOP", SAFE)  # else it may be before whoever listens
     mosquitto.start()
     with subscribed(mosquitto) as listener:
+        service.container.run("systemctl", "kill", "--signal=CONT", SAFE)
         collect(
             listener,
             lambda got: (
